@@ -1,0 +1,219 @@
+package tigergraph
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
+//
+//	lb_policy tigergraph [cookie | client_ip | header <field> | none] {
+//		affinity   cookie|client_ip|header <field>|none
+//		cookie {
+//			name       <name>
+//			secret     <secret> [<previous...>]
+//			lifetime   <duration>
+//			persistent
+//			domain     <domain>
+//			path       <path>
+//			same_site  lax|strict|none
+//		}
+//		ipv4_prefix <bits>
+//		ipv6_prefix <bits>
+//		fallback    <policy> [<options...>]
+//	}
+//
+// The affinity is given as an argument or as an option, not both.
+func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the policy's name
+	seen := make(once)
+	if d.NextArg() {
+		seen["affinity"] = true
+		if err := p.unmarshalAffinity(d); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		err := seen.check(option)
+		if err == nil {
+			err = p.unmarshalOption(d, option)
+		}
+		if err == nil {
+			err = p.check()
+		}
+		if err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return nil
+}
+
+// unmarshalOption reads one option, at whose name d stands. Its errors lack a
+// line, for the caller adds it.
+func (p *Policy) unmarshalOption(d *caddyfile.Dispenser, option string) (err error) {
+	switch option {
+	case "affinity":
+		if !d.NextArg() {
+			return errors.New("affinity needs a value: 'cookie', 'client_ip', 'header <field>' or 'none'")
+		}
+		err = p.unmarshalAffinity(d)
+	case "cookie":
+		p.Cookie = new(Cookie)
+		err = p.Cookie.unmarshalCaddyfile(d)
+	case "ipv4_prefix":
+		p.IPv4Prefix, err = prefixArgument(d, option, 32)
+	case "ipv6_prefix":
+		p.IPv6Prefix, err = prefixArgument(d, option, 128)
+	case "fallback":
+		p.FallbackRaw, err = unmarshalFallback(d)
+	default:
+		err = fmt.Errorf("unrecognized option '%s'", option)
+	}
+	return err
+}
+
+// unmarshalAffinity reads the affinity, at whose first word d stands.
+func (p *Policy) unmarshalAffinity(d *caddyfile.Dispenser) error {
+	p.Affinity = d.Val()
+	if err := checkAffinity(p.Affinity); err != nil {
+		return err
+	}
+	if p.Affinity == byHeader && d.NextArg() {
+		p.Header = d.Val()
+	}
+	if d.NextArg() {
+		return fmt.Errorf("unexpected argument '%s' after the affinity '%s'", d.Val(), p.Affinity)
+	}
+	return p.check()
+}
+
+// unmarshalCaddyfile reads the block of the option 'cookie'.
+func (c *Cookie) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return fmt.Errorf("cookie takes a block of options, not the argument '%s'", d.Val())
+	}
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		err := seen.check(option)
+		if err == nil {
+			err = c.unmarshalOption(d, option)
+		}
+		if err == nil {
+			err = c.check()
+		}
+		if err != nil {
+			return fmt.Errorf("cookie: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Cookie) unmarshalOption(d *caddyfile.Dispenser, option string) (err error) {
+	switch option {
+	case "name":
+		c.Name, err = argument(d, option)
+	case "secret":
+		if c.Secrets = d.RemainingArgs(); len(c.Secrets) == 0 {
+			err = errors.New("secret needs a value")
+		}
+	case "lifetime":
+		c.Lifetime, err = durationArgument(d, option)
+		if err == nil {
+			err = checkLifetime(time.Duration(c.Lifetime))
+		}
+	case "persistent":
+		c.Persistent = true
+		err = noArgument(d, option)
+	case "domain":
+		c.Domain, err = argument(d, option)
+	case "path":
+		c.Path, err = argument(d, option)
+	case "same_site":
+		c.SameSite, err = argument(d, option)
+	default:
+		err = fmt.Errorf("unrecognized option '%s'", option)
+	}
+	return err
+}
+
+// unmarshalFallback reads the option 'fallback', a policy with its own syntax.
+func unmarshalFallback(d *caddyfile.Dispenser) (json.RawMessage, error) {
+	if !d.NextArg() {
+		return nil, errors.New("fallback needs the name of a selection policy")
+	}
+	name := d.Val()
+	id := "http.reverse_proxy.selection_policies." + name
+	module, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return nil, fmt.Errorf("fallback: %w", err)
+	}
+	selector, ok := module.(reverseproxy.Selector)
+	if !ok {
+		return nil, fmt.Errorf("fallback: module %s (%T) is not a selection policy", id, module)
+	}
+	return caddyconfig.JSONModuleObject(selector, "policy", name, nil), nil
+}
+
+// argument reads the one value of an option. An empty one is refused: it would
+// mean the default, which nobody writes as "".
+func argument(d *caddyfile.Dispenser, option string) (string, error) {
+	if !d.NextArg() || d.Val() == "" {
+		return "", fmt.Errorf("%s needs a value", option)
+	}
+	value := d.Val()
+	return value, noArgument(d, option+" "+value)
+}
+
+// noArgument refuses a surplus argument.
+func noArgument(d *caddyfile.Dispenser, option string) error {
+	if d.NextArg() {
+		return fmt.Errorf("unexpected argument '%s' after '%s'", d.Val(), option)
+	}
+	return nil
+}
+
+func durationArgument(d *caddyfile.Dispenser, option string) (caddy.Duration, error) {
+	text, err := argument(d, option)
+	if err != nil {
+		return 0, err
+	}
+	duration, err := caddy.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s must be a duration such as 90s or 24h, not '%s'", option, text)
+	}
+	return caddy.Duration(duration), nil
+}
+
+// prefixArgument reads a number of leading bits.
+func prefixArgument(d *caddyfile.Dispenser, option string, most int) (int, error) {
+	text, err := argument(d, option)
+	if err != nil {
+		return 0, err
+	}
+	bits, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s must be a number of bits from 1 to %d, not '%s'", option, most, text)
+	}
+	return bits, checkPrefix(option, bits, most)
+}
+
+// once refuses options that are given a second time.
+type once map[string]bool
+
+func (o once) check(option string) error {
+	if o[option] {
+		return fmt.Errorf("%s is already specified", option)
+	}
+	o[option] = true
+	return nil
+}

@@ -1,0 +1,471 @@
+package tigergraph
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// Select chooses the node for a request: which service it is for, which nodes
+// are candidates, which of these it is. The proxy calls it once for each attempt
+// to send the request, so a second call means that the first choice failed.
+func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	if len(pool) == 0 {
+		return nil
+	}
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	call := call{
+		policy:  p,
+		pool:    pool,
+		roster:  p.roster.Load(),
+		request: r,
+		writer:  w,
+		vars:    vars,
+		service: service.Of(r.URL.Path),
+	}
+	if memory := vars[memoryKey]; memory != nil {
+		call.again = true
+		if v := call.recall(memory); v != nil {
+			return call.choose(v)
+		}
+	}
+	return call.chooseOwn()
+}
+
+// call is one call of Select.
+type call struct {
+	policy  *Policy
+	pool    reverseproxy.UpstreamPool
+	roster  *roster
+	request *http.Request
+	writer  http.ResponseWriter // nil where another policy asks
+	vars    map[string]any      // of the request, nil in a bare context
+	service service.Service
+	// again is whether this or another policy has chosen a node for the request
+	// before.
+	again bool
+}
+
+// visit is what a policy remembers of a request between the attempts to send it.
+// A usual first choice is remembered as a pointer to the choice alone.
+type visit struct {
+	policy  *Policy
+	key     uint64  // of the client
+	pinned  *member // the node that its cookie names, or nil
+	current bool    // the cookie need not be replaced
+	secure  bool    // the client came over TLS
+	failed  []*member
+	chosen  *member // the last answer, nil if there was none
+	// others is what other policies remember, where a request passes through
+	// several proxies.
+	others *visit
+}
+
+// memoryKey is the request's variable under which policies remember it.
+const memoryKey = "tigergraph.visit"
+
+// recall returns what the policy remembers of the request, nil if this is its
+// first call for it, and notes that the earlier choice failed.
+func (c *call) recall(memory any) *visit {
+	newest, _ := memory.(*visit)
+	if earlier, ok := memory.(*choice); ok {
+		newest = &visit{policy: earlier.policy, secure: earlier.secure, chosen: earlier.member}
+		if earlier.pinned {
+			newest.pinned = earlier.member
+		}
+		if earlier.policy == c.policy {
+			newest.key = c.clientKey()
+		}
+		c.vars[memoryKey] = newest
+	}
+	for v := newest; v != nil; v = v.others {
+		if v.policy == c.policy {
+			if v.chosen != nil {
+				v.failed = append(v.failed, v.chosen)
+				v.chosen = nil
+			}
+			return v
+		}
+	}
+	return nil
+}
+
+// remember keeps what the next call for this request has to know.
+func (c *call) remember(v *visit) *visit {
+	v.policy = c.policy
+	if c.vars != nil {
+		v.others, _ = c.vars[memoryKey].(*visit)
+		c.vars[memoryKey] = v
+	}
+	return v
+}
+
+// chooseOwn answers the first call for a request. Nearly all requests end here,
+// without a look at more than one node: the client's own can take it.
+func (c *call) chooseOwn() *reverseproxy.Upstream {
+	p := c.policy
+	var (
+		pinned  *member
+		current bool
+		secure  bool
+		key     uint64
+	)
+	if p.cookie != nil {
+		secure = c.isSecure()
+		pinned, current = c.cutCookie()
+	}
+	own, why := pinned, pinnedByCookie
+	if pinned == nil {
+		key = c.clientKey()
+		if p.Affinity != byNothing && !c.isFallbackDue() {
+			c.align()
+			own, why = c.roster.byPool[affinity.Home(key, c.roster.seeds)], p.hashed
+		}
+	}
+	if own != nil {
+		if i := c.position(own); c.standing(i, nil).Suits(own == pinned) {
+			switch {
+			case c.again, p.Affinity == byHeader: // which the proxy may rewrite before a retry
+				c.remember(&visit{key: key, pinned: pinned, current: current, secure: secure, chosen: own})
+			case c.vars != nil:
+				c.vars[memoryKey] = own.choice(secure, own == pinned)
+			}
+			if !current {
+				c.setCookie(own, secure)
+			}
+			c.label(own, why)
+			return c.pool[i]
+		}
+	}
+	if pinned != nil {
+		key = c.clientKey()
+	}
+	return c.choose(c.remember(&visit{key: key, pinned: pinned, current: current, secure: secure}))
+}
+
+// choose answers a call by looking at all nodes.
+func (c *call) choose(v *visit) *reverseproxy.Upstream {
+	c.align()
+	var standingsBuffer [16]affinity.Standing
+	var tiersBuffer [16]affinity.Tier
+	standings, tiers := standingsBuffer[:0], tiersBuffer[:]
+	for i := range c.pool {
+		standings = append(standings, c.standing(i, v.failed))
+	}
+	if len(tiers) < len(standings) {
+		tiers = make([]affinity.Tier, len(standings))
+	}
+	tiers = tiers[:len(standings)]
+	pinned := affinity.NoPin
+	if v.pinned != nil {
+		pinned = c.position(v.pinned)
+	}
+
+	best, honoured := affinity.Candidates(standings, pinned, false, tiers)
+	chosen, why := affinity.NoPin, pinnedByCookie
+	switch {
+	case best == affinity.Excluded:
+		// Every node failed, or none is left. Should the proxy wait and ask once
+		// more, each may be tried again.
+		v.failed = nil
+	case honoured && standings[pinned].Full:
+		// Waiting costs the user less than the session.
+	case honoured:
+		chosen = pinned
+	default:
+		chosen, why = c.pick(v, tiers, best)
+	}
+	if chosen == affinity.NoPin {
+		c.takeBackCookie()
+		return nil
+	}
+	if best.IsFailOpen() {
+		why = failedOpen
+	}
+	v.chosen = c.roster.byPool[chosen]
+	if v.chosen == v.pinned && v.current {
+		c.takeBackCookie()
+	} else {
+		c.setCookie(v.chosen, v.secure)
+	}
+	c.label(v.chosen, why)
+	return c.pool[chosen]
+}
+
+// pick chooses one of the candidates, the nodes of the best tier, and says why.
+func (c *call) pick(v *visit, tiers []affinity.Tier, best affinity.Tier) (chosen int, why reason) {
+	p := c.policy
+	moved := v.pinned != nil || len(v.failed) > 0
+	switch {
+	case p.Affinity == byNothing:
+		chosen, why = c.leastRequests(tiers, best), leastConnections
+	case v.pinned == nil && c.isFallbackDue():
+		chosen, why = c.askFallback(tiers, best), chosenByFallback
+	default:
+		chosen = affinity.NoPin
+	}
+	if chosen == affinity.NoPin {
+		why = p.hashed
+		var highest uint64
+		for i, seed := range c.roster.seeds {
+			if tiers[i] != best {
+				continue
+			}
+			if score := affinity.Score(v.key, seed); chosen == affinity.NoPin || score > highest {
+				chosen, highest = i, score
+			}
+		}
+		moved = moved || chosen != affinity.Home(v.key, c.roster.seeds)
+	}
+	if moved {
+		why = failedOver
+	}
+	return chosen, why
+}
+
+// leastRequests returns the candidate with the fewest requests in flight, one of
+// them at random if there are several.
+func (c *call) leastRequests(tiers []affinity.Tier, best affinity.Tier) int {
+	chosen, fewest, ties := affinity.NoPin, 0, 0
+	for i, upstream := range c.pool {
+		if tiers[i] != best {
+			continue
+		}
+		requests := 0
+		if upstream.Host != nil {
+			requests = upstream.NumRequests()
+		}
+		switch {
+		case chosen == affinity.NoPin || requests < fewest:
+			chosen, fewest, ties = i, requests, 1
+		case requests == fewest:
+			// https://en.wikipedia.org/wiki/Reservoir_sampling
+			ties++
+			if rand.IntN(ties) == 0 { //nolint:gosec // no secret depends on it
+				chosen = i
+			}
+		}
+	}
+	return chosen
+}
+
+// isFallbackDue reports whether the fallback policy has a say in a request
+// without a valid cookie: only a browser's, for nobody else keeps the answer.
+func (c *call) isFallbackDue() bool {
+	return c.policy.fallback != nil && c.service == service.GUI && c.writer != nil
+}
+
+// askFallback lets the fallback policy choose among the candidates.
+func (c *call) askFallback(tiers []affinity.Tier, best affinity.Tier) int {
+	var candidates reverseproxy.UpstreamPool
+	for i, upstream := range c.pool {
+		if tiers[i] == best {
+			candidates = append(candidates, upstream)
+		}
+	}
+	chosen := c.policy.fallback.Select(candidates, c.request, c.writer)
+	if chosen == nil {
+		return affinity.NoPin
+	}
+	return slices.Index(c.pool, chosen)
+}
+
+// standing returns what counts of a node of the pool for this request.
+func (c *call) standing(i int, failed []*member) affinity.Standing {
+	upstream := c.pool[i]
+	return affinity.Standing{
+		Healthy: upstream.Healthy(),
+		Full:    upstream.Full(),
+		Failed:  failed != nil && slices.Contains(failed, c.roster.byPool[i]),
+	}
+}
+
+// align makes the roster's alignment that of the pool.
+func (c *call) align() {
+	c.roster = c.policy.rosterFor(c.pool)
+}
+
+// position returns a member's place in the pool, or NoPin.
+func (c *call) position(m *member) int {
+	if i, ok := c.roster.place(m, c.pool); ok {
+		return i
+	}
+	c.align()
+	i, _ := c.roster.place(m, c.pool)
+	return i
+}
+
+// clientKey returns the key that a client without a cookie is known by.
+func (c *call) clientKey() uint64 {
+	if c.policy.Affinity == byHeader {
+		if value := c.request.Header.Get(c.policy.Header); value != "" {
+			return affinity.ValueKey(value)
+		}
+	}
+	client, _ := c.vars[caddyhttp.ClientIPVarKey].(string)
+	return c.policy.prefixes.Key(client)
+}
+
+// isSecure reports whether the client came over TLS: to us, or to a trusted
+// proxy in front of us that says so.
+func (c *call) isSecure() bool {
+	if c.request.TLS != nil {
+		return true
+	}
+	if trusted, _ := c.vars[caddyhttp.TrustedProxyVarKey].(bool); !trusted && !c.policy.proxyTrusts {
+		return false
+	}
+	forwarded := c.request.Header["X-Forwarded-Proto"]
+	return len(forwarded) > 0 && forwarded[len(forwarded)-1] == "https"
+}
+
+// cutCookie removes our cookie from the request, for the node must not see it,
+// and returns the node that it names if it is valid.
+func (c *call) cutCookie() (pinned *member, current bool) {
+	values := c.request.Header["Cookie"]
+	if len(values) == 0 {
+		return nil, false
+	}
+	tokens := c.tokens()
+	left := affinity.CutCookie(values, c.policy.cookie.name, func(value string) {
+		if pinned != nil || tokens == nil {
+			return
+		}
+		if pin, valid := tokens.Lookup(value); valid {
+			pinned, current = c.roster.members[pin.Node], pin.Current
+		}
+	})
+	if left == nil {
+		delete(c.request.Header, "Cookie")
+	} else {
+		c.request.Header["Cookie"] = left
+	}
+	if pinned != nil && c.position(pinned) == affinity.NoPin {
+		return nil, false // it was removed from the pool
+	}
+	return pinned, current
+}
+
+// tokens returns the valid tokens. The server may get a request before the app
+// has started and read their key; the request waits for that.
+func (c *call) tokens() *affinity.Tokens {
+	if c.roster.tokens == nil {
+		if err := c.policy.start(); err != nil {
+			return nil // the app's start fails with the same error
+		}
+		c.roster = c.policy.roster.Load()
+	}
+	return c.roster.tokens
+}
+
+// setCookie pins a browser to a node.
+func (c *call) setCookie(m *member, secure bool) {
+	p := c.policy
+	if p.cookie == nil || c.service != service.GUI || c.writer == nil || c.tokens() == nil {
+		return
+	}
+	header := c.writer.Header()
+	header["Set-Cookie"] = affinity.ReplaceCookie(header["Set-Cookie"], p.cookie.name, c.roster.cookies[m.index].line(secure))
+}
+
+// takeBackCookie removes the cookie that an earlier attempt left.
+func (c *call) takeBackCookie() {
+	p := c.policy
+	if p.cookie == nil || c.writer == nil {
+		return
+	}
+	header := c.writer.Header()
+	if values, set := header["Set-Cookie"]; set {
+		if values = affinity.ReplaceCookie(values, p.cookie.name, ""); len(values) > 0 {
+			header["Set-Cookie"] = values
+		} else {
+			delete(header, "Set-Cookie")
+		}
+	}
+}
+
+// reason is why a node was chosen.
+type reason uint8
+
+const (
+	pinnedByCookie reason = iota
+	hashedClientIP
+	hashedHeader
+	chosenByFallback
+	leastConnections
+	failedOver
+	failedOpen
+)
+
+// The values of the placeholders, boxed once.
+var (
+	reasonLabels = [...]any{
+		pinnedByCookie:   "cookie",
+		hashedClientIP:   "client_ip",
+		hashedHeader:     "header",
+		chosenByFallback: "fallback",
+		leastConnections: "least_conn",
+		failedOver:       "failover",
+		failedOpen:       "fail_open",
+	}
+	serviceLabels = [service.Count]any{
+		service.GUI:    service.GUI.String(),
+		service.GSQL:   service.GSQL.String(),
+		service.RESTPP: service.RESTPP.String(),
+	}
+)
+
+// The placeholders.
+const (
+	nodePlaceholder     = "http.tigergraph.node"
+	servicePlaceholder  = "http.tigergraph.service"
+	affinityPlaceholder = "http.tigergraph.affinity"
+)
+
+// label sets the placeholders.
+func (c *call) label(m *member, why reason) {
+	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	// Handing over a function that exists already costs a fifth of three calls of
+	// Set, each of which locks. But what is set comes before what functions say,
+	// so only the first to label a request may use one.
+	if usual := m.placeholders[c.service]; !c.again && int(why) < len(usual) {
+		replacer.Map(usual[why])
+		return
+	}
+	replacer.Set(nodePlaceholder, m.label)
+	replacer.Set(servicePlaceholder, serviceLabels[c.service])
+	replacer.Set(affinityPlaceholder, reasonLabels[why])
+}
+
+// usualPlaceholders are the placeholders' values, by service, for the reasons of
+// a usual first choice.
+type usualPlaceholders [service.Count][hashedHeader + 1]caddy.ReplacerFunc
+
+func (m *member) usualPlaceholders() (usual usualPlaceholders) {
+	for s := range usual {
+		for why := range usual[s] {
+			usual[s][why] = func(key string) (any, bool) {
+				switch key {
+				case nodePlaceholder:
+					return m.label, true
+				case servicePlaceholder:
+					return serviceLabels[s], true
+				case affinityPlaceholder:
+					return reasonLabels[why], true
+				}
+				return nil, false
+			}
+		}
+	}
+	return usual
+}

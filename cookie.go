@@ -1,0 +1,184 @@
+package tigergraph
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+const (
+	defaultCookieName     = "TigerGraphNode"
+	defaultCookieLifetime = 24 * time.Hour // as long as TigerGraph's own session
+)
+
+// Cookie configures the cookie that pins a browser to its node. It is always
+// HttpOnly, and Secure if the client came over TLS, to Caddy or to a trusted
+// proxy in front of it.
+type Cookie struct {
+	// The cookie's name. Default: `TigerGraphNode`. A name that begins with
+	// `__Host-` or `__Secure-` works over TLS only.
+	Name string `json:"name,omitempty"`
+
+	// The keys that make the cookie's value opaque and unforgeable. Cookies are
+	// made with the first; those of the others are still honoured and replaced,
+	// so that keys can be rotated without losing a session. Placeholders such as
+	// `{env.COOKIE_KEY}` and `{file./run/secrets/cookie_key}` are expanded.
+	// Default: a key that is generated once and kept in Caddy's storage, which
+	// edges that share a storage share.
+	Secrets []string `json:"secrets,omitempty"`
+
+	// How long a cookie's value is valid: for what is left of this time, counted
+	// from 1970 in whole multiples, and for one more. A value in use is renewed.
+	// At least 1s. Default: 24h.
+	Lifetime caddy.Duration `json:"lifetime,omitempty"`
+
+	// Whether the browser keeps the cookie, for the lifetime, when it is closed.
+	// Default: false, which makes it a session cookie.
+	Persistent bool `json:"persistent,omitempty"`
+
+	// The cookie's domain. Default: none, so that only this host gets it.
+	Domain string `json:"domain,omitempty"`
+
+	// The cookie's path. Default: `/`.
+	Path string `json:"path,omitempty"`
+
+	// The cookie's SameSite attribute: `lax`, `strict` or `none`. Default: `none`
+	// over TLS, for a single sign-on returns to TigerGraph by a cross-site POST,
+	// and `lax` over plain HTTP. `none` over plain HTTP is sent as `lax`, because
+	// browsers drop such a cookie.
+	SameSite string `json:"same_site,omitempty"`
+}
+
+// cookieSettings is a Cookie with its defaults.
+type cookieSettings struct {
+	name     string
+	lifetime time.Duration
+	plain    http.Cookie // over plain HTTP, without a value
+	secure   http.Cookie // over TLS
+}
+
+// lines returns the values of Set-Cookie that carry a token.
+func (s *cookieSettings) lines(token string) cookieLines {
+	plain, secure := s.plain, s.secure
+	plain.Value, secure.Value = token, token
+	return cookieLines{plain: plain.String(), secure: secure.String()}
+}
+
+// settings fills in the defaults. The keys are nil where one has to be
+// generated.
+func (c Cookie) settings() (*cookieSettings, [][]byte, error) {
+	if err := c.check(); err != nil {
+		return nil, nil, err
+	}
+	cookie := http.Cookie{Name: defaultCookieName, Path: "/", Domain: c.Domain, HttpOnly: true}
+	if c.Name != "" {
+		cookie.Name = c.Name
+	}
+	if c.Path != "" {
+		cookie.Path = c.Path
+	}
+	lifetime := defaultCookieLifetime
+	if c.Lifetime != 0 {
+		lifetime = time.Duration(c.Lifetime)
+	}
+	if c.Persistent {
+		cookie.MaxAge = int(lifetime / time.Second)
+	}
+	settings := &cookieSettings{name: cookie.Name, lifetime: lifetime, plain: cookie, secure: cookie}
+	settings.secure.Secure = true
+	settings.plain.SameSite, settings.secure.SameSite = http.SameSiteLaxMode, http.SameSiteNoneMode
+	switch c.SameSite {
+	case "lax":
+		settings.secure.SameSite = http.SameSiteLaxMode
+	case "strict":
+		settings.plain.SameSite, settings.secure.SameSite = http.SameSiteStrictMode, http.SameSiteStrictMode
+	}
+	keys, err := expandSecrets(c.Secrets)
+	return settings, keys, err
+}
+
+// check refuses what browsers or the lifetime's arithmetic would not bear.
+func (c Cookie) check() error {
+	if err := checkCookieName(c.Name); err != nil {
+		return err
+	}
+	if err := checkCookieAttribute("domain", c.Domain, http.Cookie{Name: "n", Domain: c.Domain}); err != nil {
+		return err
+	}
+	if err := checkCookieAttribute("path", c.Path, http.Cookie{Name: "n", Path: c.Path}); err != nil {
+		return err
+	}
+	if c.Path != "" && !strings.HasPrefix(c.Path, "/") {
+		return fmt.Errorf("path must begin with a slash, not '%s'", c.Path)
+	}
+	if strings.HasPrefix(c.Name, "__Host-") && (c.Domain != "" || c.Path != "" && c.Path != "/") {
+		return fmt.Errorf("a cookie named '%s' must have the path '/' and no domain", c.Name)
+	}
+	if c.Lifetime != 0 {
+		if err := checkLifetime(time.Duration(c.Lifetime)); err != nil {
+			return err
+		}
+	}
+	for _, secret := range c.Secrets {
+		if secret == "" {
+			return errEmptySecret
+		}
+	}
+	return checkSameSite(c.SameSite)
+}
+
+var errEmptySecret = errors.New("secret must not be empty")
+
+func checkCookieName(name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := (&http.Cookie{Name: name}).Valid(); err != nil {
+		return fmt.Errorf("'%s' cannot be the name of a cookie", name)
+	}
+	return nil
+}
+
+func checkCookieAttribute(option, value string, cookie http.Cookie) error {
+	if err := cookie.Valid(); err != nil {
+		return fmt.Errorf("%s '%s' is not valid in a cookie", option, value)
+	}
+	return nil
+}
+
+func checkLifetime(lifetime time.Duration) error {
+	if lifetime < time.Second {
+		return fmt.Errorf("lifetime must be at least 1s, not %s", lifetime)
+	}
+	return nil
+}
+
+func checkSameSite(value string) error {
+	switch value {
+	case "", "lax", "strict", "none":
+		return nil
+	}
+	return fmt.Errorf("same_site must be 'lax', 'strict' or 'none', not '%s'", value)
+}
+
+// expandSecrets expands the placeholders of secrets. The errors name a secret by
+// its number: they must not show one.
+func expandSecrets(secrets []string) ([][]byte, error) {
+	var keys [][]byte
+	replacer := caddy.NewReplacer()
+	for i, secret := range secrets {
+		expanded, err := replacer.ReplaceOrErr(secret, true, true)
+		if err != nil {
+			return nil, fmt.Errorf("secret %d: %w", i+1, err)
+		}
+		if expanded == "" {
+			return nil, fmt.Errorf("secret %d: %w", i+1, errEmptySecret)
+		}
+		keys = append(keys, []byte(expanded))
+	}
+	return keys, nil
+}

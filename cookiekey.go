@@ -1,0 +1,93 @@
+package tigergraph
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+)
+
+const (
+	// keyPath is where the generated key lies in Caddy's storage.
+	keyPath = "tigergraph/cookie.key"
+	// keyBytes is its length: as long as the HMAC's output.
+	keyBytes = 32
+	// storageTimeout bounds how long a storage that hangs holds up the start.
+	storageTimeout = 30 * time.Second
+)
+
+// generatedKey is the key of the cookies where none is configured. It is made
+// once and kept in Caddy's storage, so that cookies outlive a restart and edges
+// that share a storage agree.
+type generatedKey struct {
+	storage certmagic.Storage
+
+	mu    sync.Mutex
+	value []byte
+}
+
+// load returns the key, from storage at the first call.
+func (k *generatedKey) load(ctx context.Context) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.value != nil {
+		return k.value, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+	defer cancel()
+	value, err := adoptOrGenerate(ctx, k.storage)
+	if err != nil {
+		return nil, fmt.Errorf("the cookie key in Caddy's storage (%s): %w; the cookie option 'secret' does without it", keyPath, err)
+	}
+	k.value = value
+	return value, nil
+}
+
+// adoptOrGenerate reads the key or, as the only one who may at this moment,
+// makes one.
+func adoptOrGenerate(ctx context.Context, storage certmagic.Storage) (key []byte, err error) {
+	key, err = readKey(ctx, storage)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if err := storage.Lock(ctx, keyPath); err != nil {
+		return nil, fmt.Errorf("locking: %w", err)
+	}
+	defer func() {
+		if unlockErr := storage.Unlock(context.WithoutCancel(ctx), keyPath); err == nil && unlockErr != nil {
+			err = fmt.Errorf("unlocking: %w", unlockErr)
+		}
+	}()
+	key, err = readKey(ctx, storage)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	key = make([]byte, keyBytes)
+	if _, err := rand.Read(key); err != nil {
+		return nil, fmt.Errorf("generating: %w", err)
+	}
+	text := base64.StdEncoding.EncodeToString(key) + "\n"
+	if err := storage.Store(ctx, keyPath, []byte(text)); err != nil {
+		return nil, fmt.Errorf("storing: %w", err)
+	}
+	return key, nil
+}
+
+func readKey(ctx context.Context, storage certmagic.Storage) ([]byte, error) {
+	text, err := storage.Load(ctx, keyPath)
+	if err != nil {
+		return nil, fmt.Errorf("loading: %w", err)
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != keyBytes {
+		return nil, fmt.Errorf("it must be %d bytes in base64, but is not; remove it to have a new one made", keyBytes)
+	}
+	return key, nil
+}

@@ -1,0 +1,165 @@
+package affinity
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+)
+
+var whole = Prefixes{IPv4: 32, IPv6: 64}
+
+func seedsOf(count int) []uint64 {
+	seeds := make([]uint64, count)
+	for i := range seeds {
+		seeds[i] = Seed(fmt.Sprintf("10.0.0.%d:14240", i+1))
+	}
+	return seeds
+}
+
+// randomClients returns the keys of random IPv4 addresses, the same ones in
+// each run.
+func randomClients(count int) []uint64 {
+	random := rand.New(rand.NewPCG(1, 2))
+	keys := make([]uint64, count)
+	for i := range keys {
+		v4 := random.Uint32()
+		keys[i] = whole.Key(netip.AddrFrom4([4]byte{byte(v4 >> 24), byte(v4 >> 16), byte(v4 >> 8), byte(v4)}).String())
+	}
+	return keys
+}
+
+func TestClientsSpreadEvenlyOverNodes(t *testing.T) {
+	const clients = 300_000
+	for _, nodes := range []int{2, 3, 10, 100} {
+		seeds, counts := seedsOf(nodes), make([]int, nodes)
+		for _, key := range randomClients(clients) {
+			counts[Home(key, seeds)]++
+		}
+		// 1 % of equal for three nodes; elsewhere five standard deviations of
+		// that many coin tosses.
+		equal := float64(clients) / float64(nodes)
+		tolerance := 5 * math.Sqrt(equal)
+		if nodes == 3 {
+			tolerance = 0.01 * equal
+		}
+		for node, count := range counts {
+			if math.Abs(float64(count)-equal) > tolerance {
+				t.Errorf("node %d of %d has %d clients, want %.0f ± %.0f", node, nodes, count, equal, tolerance)
+			}
+		}
+	}
+}
+
+func TestLosingANodeMovesOnlyItsClients(t *testing.T) {
+	keys, three := randomClients(300_000), seedsOf(3)
+	moved := 0
+	for _, key := range keys {
+		before, after := Home(key, three), Home(key, three[:2])
+		switch {
+		case before == 2:
+			moved++
+		case before != after:
+			t.Fatalf("a client moved from live node %d to %d", before, after)
+		}
+	}
+	if share := 100 * float64(moved) / float64(len(keys)); math.Abs(share-33.3) > 0.5 {
+		t.Errorf("%.2f %% moved, want 33.3 ± 0.5", share)
+	}
+}
+
+func TestGainingANodeMovesClientsOnlyToIt(t *testing.T) {
+	keys, four := randomClients(300_000), seedsOf(4)
+	moved := 0
+	for _, key := range keys {
+		before, after := Home(key, four[:3]), Home(key, four)
+		switch {
+		case after == 3:
+			moved++
+		case before != after:
+			t.Fatalf("a client moved from node %d to old node %d", before, after)
+		}
+	}
+	if share := 100 * float64(moved) / float64(len(keys)); math.Abs(share-25) > 0.5 {
+		t.Errorf("%.2f %% moved, want 25 ± 0.5", share)
+	}
+}
+
+func TestNeighboursInOneNetworkSpread(t *testing.T) {
+	seeds, counts := seedsOf(3), make([]int, 3)
+	for host := range 256 {
+		counts[Home(whole.Key(fmt.Sprintf("192.0.2.%d", host)), seeds)]++
+	}
+	for node, count := range counts {
+		if count < 256/3/2 {
+			t.Errorf("node %d has %d of 256 clients", node, count)
+		}
+	}
+}
+
+// These values are the protocol between edges: one that computes others sends
+// clients elsewhere than its neighbours do.
+func TestScoresNeverChange(t *testing.T) {
+	for _, test := range []struct {
+		client, node string
+		want         uint64
+	}{
+		{"192.0.2.1", "10.0.0.1:14240", 0xd4a722726c986848},
+		{"192.0.2.1", "10.0.0.2:14240", 0x120039c5b300bde8},
+		{"2001:db8::1", "m1:14240", 0xb03c9a22065d7b41},
+	} {
+		if got := Score(whole.Key(test.client), Seed(test.node)); got != test.want {
+			t.Errorf("score of %s on %s is %#x, want %#x", test.client, test.node, got, test.want)
+		}
+	}
+}
+
+func TestHomeOfNoNode(t *testing.T) {
+	if got := Home(1, nil); got != -1 {
+		t.Errorf("home is %d, want -1", got)
+	}
+}
+
+func TestKeysOfAddresses(t *testing.T) {
+	key := Prefixes{IPv4: 32, IPv6: 64}.Key
+	office := Prefixes{IPv4: 24, IPv6: 48}.Key
+	odd := Prefixes{IPv4: 20, IPv6: 57}.Key
+	for _, test := range []struct {
+		name string
+		a, b uint64
+		same bool
+	}{
+		{"another address is another client", key("192.0.2.1"), key("192.0.2.2"), false},
+		{"a port does not matter", key("192.0.2.1"), key("192.0.2.1:5555"), true},
+		{"nor does it in IPv6", key("2001:db8::1"), key("[2001:db8::1]:5555"), true},
+		{"IPv4-mapped IPv6 is IPv4", key("192.0.2.1"), key("::ffff:192.0.2.1"), true},
+		{"and is cut as IPv4", office("::ffff:192.0.2.1"), office("192.0.2.200"), true},
+		{"an IPv6 network is one client", key("2001:db8::1"), key("2001:db8::ffff:2"), true},
+		{"the next network is another", key("2001:db8::1"), key("2001:db8:0:1::1"), false},
+		{"a zone does not matter", key("fe80::1%eth0"), key("fe80::1%eth1"), true},
+		{"a /24 is one client", office("192.0.2.1"), office("192.0.2.254"), true},
+		{"the next /24 is another", office("192.0.2.1"), office("192.0.3.1"), false},
+		{"bits within a byte, same", odd("10.0.16.1"), odd("10.0.31.255"), true},
+		{"bits within a byte, other", odd("10.0.16.1"), odd("10.0.32.1"), false},
+		{"IPv6 bits within a byte, same", odd("2001:db8:0:1::"), odd("2001:db8:0:7f::"), true},
+		{"IPv6 bits within a byte, other", odd("2001:db8:0:1::"), odd("2001:db8:0:80::"), false},
+		{"no address: its own key", key(""), key("@"), false},
+		{"no address: stable", key("nonsense"), key("nonsense"), true},
+	} {
+		if (test.a == test.b) != test.same {
+			t.Errorf("%s: %#x and %#x", test.name, test.a, test.b)
+		}
+	}
+}
+
+func FuzzKey(f *testing.F) {
+	for _, seed := range []string{"", "192.0.2.1", "[::1]:80", "fe80::1%eth0", "999.1.1.1", "@", "::ffff:1.2.3.4"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, client string) {
+		if whole.Key(client) != whole.Key(client) {
+			t.Errorf("key of %q is not stable", client)
+		}
+	})
+}

@@ -1,0 +1,211 @@
+package tigergraph
+
+import (
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+)
+
+// member is a node as one policy sees it.
+type member struct {
+	*node
+	// dial is the upstream's address as configured, placeholders and all.
+	dial  string
+	index int
+	seed  uint64
+	// label is the address as the value of a placeholder; putting a string into
+	// an interface on each request would allocate.
+	label any
+	// choices are what may have to be remembered of a request that was sent here.
+	choices      [4]choice
+	placeholders usualPlaceholders
+}
+
+// choice is a first choice of a node. Remembering a pointer to one that exists
+// costs no allocation.
+type choice struct {
+	policy         *Policy
+	member         *member
+	secure, pinned bool
+}
+
+func newMember(p *Policy, n *node, dial string, index int) *member {
+	m := &member{node: n, dial: dial, index: index, seed: affinity.Seed(n.address), label: n.address}
+	m.choices = [...]choice{
+		{policy: p, member: m},
+		{policy: p, member: m, secure: true},
+		{policy: p, member: m, pinned: true},
+		{policy: p, member: m, secure: true, pinned: true},
+	}
+	m.placeholders = m.usualPlaceholders()
+	return m
+}
+
+// choice returns the choice of this node for a client that came over TLS or not,
+// and was pinned to the node or not.
+func (m *member) choice(secure, pinned bool) *choice {
+	i := 0
+	if secure {
+		i |= 1
+	}
+	if pinned {
+		i |= 2
+	}
+	return &m.choices[i]
+}
+
+// roster is a picture of the nodes that a policy knows and of the tokens that
+// are valid for them. It is immutable; changes make a new one.
+type roster struct {
+	members []*member
+	byDial  map[string]*member
+	tokens  *affinity.Tokens // nil until the key is known
+	cookies []cookieLines    // by index of the member
+	alignment
+}
+
+// cookieLines are the values of Set-Cookie that pin a client to a node.
+type cookieLines struct{ plain, secure string }
+
+func (c cookieLines) line(secure bool) string {
+	if secure {
+		return c.secure
+	}
+	return c.plain
+}
+
+// alignment says how the upstreams of a pool correspond to members. The last
+// pool's is kept: static upstreams never change, and others seldom do.
+type alignment struct {
+	pool   reverseproxy.UpstreamPool
+	byPool []*member
+	seeds  []uint64 // by index in the pool
+	// position is the index in the pool, by index of the member; NoPin where the
+	// pool lacks it.
+	position []int
+}
+
+// same reports whether an upstream stands where it did.
+func (a *alignment) same(i int, upstream *reverseproxy.Upstream) bool {
+	return a.pool[i] == upstream || a.byPool[i].dial == upstream.Dial
+}
+
+// fits reports whether the alignment is that of this pool.
+func (a *alignment) fits(pool reverseproxy.UpstreamPool) bool {
+	if len(pool) != len(a.pool) {
+		return false
+	}
+	for i, upstream := range pool {
+		if !a.same(i, upstream) {
+			return false
+		}
+	}
+	return true
+}
+
+// place returns a member's index in a pool, NoPin if it is not in there. It is
+// not ok if the alignment turns out to be another pool's.
+func (a *alignment) place(m *member, pool reverseproxy.UpstreamPool) (i int, ok bool) {
+	if m.index >= len(a.position) || len(pool) != len(a.pool) {
+		return affinity.NoPin, false
+	}
+	i = a.position[m.index]
+	if i == affinity.NoPin {
+		return i, a.fits(pool)
+	}
+	return i, a.same(i, pool[i])
+}
+
+// align returns the roster with the alignment of another pool, all of whose
+// upstreams must be members.
+func (r *roster) align(pool reverseproxy.UpstreamPool) *roster {
+	aligned := *r
+	aligned.alignment = alignment{
+		pool:     slices.Clone(pool),
+		byPool:   make([]*member, len(pool)),
+		seeds:    make([]uint64, len(pool)),
+		position: make([]int, len(r.members)),
+	}
+	for i := range aligned.position {
+		aligned.position[i] = affinity.NoPin
+	}
+	for i, upstream := range pool {
+		m := r.byDial[upstream.Dial]
+		aligned.byPool[i], aligned.seeds[i] = m, m.seed
+		if aligned.position[m.index] == affinity.NoPin {
+			aligned.position[m.index] = i
+		}
+	}
+	return &aligned
+}
+
+// knows reports whether every upstream of a pool is a member.
+func (r *roster) knows(pool reverseproxy.UpstreamPool) bool {
+	for _, upstream := range pool {
+		if _, ok := r.byDial[upstream.Dial]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// rosterFor returns the policy's roster, aligned with this pool.
+func (p *Policy) rosterFor(pool reverseproxy.UpstreamPool) *roster {
+	current := p.roster.Load()
+	if current.fits(pool) {
+		return current
+	}
+	if !current.knows(pool) {
+		current = p.enroll(pool)
+	}
+	aligned := current.align(pool)
+	// If somebody else was faster, the next request may align once more.
+	p.roster.CompareAndSwap(current, aligned)
+	return aligned
+}
+
+// enroll makes the upstreams of a pool members.
+func (p *Policy) enroll(pool reverseproxy.UpstreamPool) *roster {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	grown := *p.roster.Load()
+	byDial := make(map[string]*member, len(grown.byDial)+len(pool))
+	members := append([]*member(nil), grown.members...)
+	for _, m := range members {
+		byDial[m.dial] = m
+	}
+	for _, upstream := range pool {
+		if _, known := byDial[upstream.Dial]; known {
+			continue
+		}
+		// Edges must agree on an address whether it was written out or came from
+		// the environment.
+		address := caddy.NewReplacer().ReplaceKnown(upstream.Dial, "")
+		m := newMember(p, p.app.node(address), upstream.Dial, len(members))
+		members = append(members, m)
+		byDial[m.dial] = m
+	}
+	grown.members, grown.byDial = members, byDial
+	grown.alignment = alignment{}
+	if grown.tokens != nil {
+		grown.issue(p, grown.tokens.Epoch())
+	}
+	p.roster.Store(&grown)
+	return &grown
+}
+
+// issue makes the tokens and cookies of an epoch.
+func (r *roster) issue(p *Policy, epoch int64) {
+	addresses := make([]string, len(r.members))
+	for i, m := range r.members {
+		addresses[i] = m.address
+	}
+	r.tokens = affinity.NewTokens(p.keys, epoch, addresses)
+	r.cookies = make([]cookieLines, len(r.members))
+	for i := range r.members {
+		r.cookies[i] = p.cookie.lines(r.tokens.Current(i))
+	}
+}

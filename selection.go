@@ -1,0 +1,296 @@
+package tigergraph
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+)
+
+func init() {
+	caddy.RegisterModule(new(Policy))
+}
+
+// Policy is a load balancing policy that keeps each client on its TigerGraph
+// node and moves it only when that node cannot serve it.
+//
+// A browser's session lives on the node where the user logged in, so requests
+// to GraphStudio and its siblings (the `gui` service) get a cookie that names
+// their node; requests to GSQL (`/gsqlserver`, `/gsql/v1`, `/gsql/scim`) and
+// RESTPP (`/restpp`) honour that cookie but never set one, because GSQL clients
+// would mistake it for their own session. A client without a cookie goes to the
+// node that weighted rendezvous hashing of its address names: every edge with
+// the same nodes names the same one, in any order of the nodes.
+//
+// A retry goes to a node that has not failed this request yet, and the one
+// cookie in the response names the node that answered.
+//
+// The policy sets these placeholders:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.tigergraph.node}` | The address of the chosen node
+// `{http.tigergraph.service}` | `gui`, `gsql` or `restpp`
+// `{http.tigergraph.affinity}` | Why that node: `cookie`, `client_ip`, `header`, `fallback`, `least_conn`, `failover` (the client's own node could not be used), `fail_open`
+type Policy struct {
+	// What keeps a client on its node:
+	//
+	// - `cookie` (the default): a cookie, and the client's address until it has one.
+	// - `client_ip`: the client's address alone, as Caddy's `trusted_proxies` give
+	//   it. It sets and reads no cookie.
+	// - `header`: the value of a header, or the address where the header is
+	//   missing. It sets and reads no cookie.
+	// - `none`: nothing. The node with the fewest requests in flight is chosen.
+	Affinity string `json:"affinity,omitempty"`
+
+	// The header whose value identifies the client. Required with the affinity
+	// `header`, an error with any other.
+	Header string `json:"header,omitempty"`
+
+	// The cookie that names a client's node. An error with an affinity other than
+	// `cookie`.
+	Cookie *Cookie `json:"cookie,omitempty"`
+
+	// How many leading bits of an IPv4 address identify a client, 1 to 32.
+	// Default: 32. With 24, as nginx's `ip_hash` does, an office behind one /24
+	// shares a node.
+	IPv4Prefix int `json:"ipv4_prefix,omitempty"`
+
+	// How many leading bits of an IPv6 address identify a client, 1 to 128.
+	// Default: 64, for a network usually gives its hosts changing addresses.
+	IPv6Prefix int `json:"ipv6_prefix,omitempty"`
+
+	// The policy that chooses the first node of a new cookie session. Default:
+	// the hash of the client's address. An error with an affinity other than
+	// `cookie`.
+	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
+
+	app      *App
+	prefixes affinity.Prefixes
+	hashed   reason // why a client is sent to its home node
+	fallback reverseproxy.Selector
+	// proxyTrusts is whether the proxy itself, not its server, trusts proxies in
+	// front of it. Core then keeps their X-Forwarded-Proto, and no other.
+	proxyTrusts bool
+
+	cookie *cookieSettings // nil if the affinity is not by cookie
+	keys   [][]byte        // guarded by mu until the roster holds tokens
+
+	mu     sync.Mutex // serializes changes of the roster
+	roster atomic.Pointer[roster]
+}
+
+// The affinities.
+const (
+	byCookie   = "cookie"
+	byClientIP = "client_ip"
+	byHeader   = "header"
+	byNothing  = "none"
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Policy) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.selection_policies.tigergraph",
+		New: func() caddy.Module { return new(Policy) },
+	}
+}
+
+// Provision sets up the policy.
+func (p *Policy) Provision(ctx caddy.Context) error {
+	host := hostHandler(ctx)
+	if err := p.provision(ctx, host); err != nil {
+		// Core's clean-up of a handler takes its upstreams out of the pool that
+		// the running configuration uses, although it had not put them in when
+		// its policy failed. Without upstreams there is nothing to take out.
+		if host != nil {
+			host.Upstreams = nil
+		}
+		return err
+	}
+	return nil
+}
+
+func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	app, err := ctx.App("tigergraph")
+	if err != nil {
+		return fmt.Errorf("getting the tigergraph app: %w", err)
+	}
+	p.app = app.(*App)
+	if p.Affinity == "" {
+		p.Affinity = byCookie
+	}
+	p.hashed = hashedClientIP
+	if p.Affinity == byHeader {
+		p.hashed = hashedHeader
+	}
+	p.prefixes = affinity.Prefixes{IPv4: 32, IPv6: 64}
+	if p.IPv4Prefix != 0 {
+		p.prefixes.IPv4 = p.IPv4Prefix
+	}
+	if p.IPv6Prefix != 0 {
+		p.prefixes.IPv6 = p.IPv6Prefix
+	}
+	if p.FallbackRaw != nil {
+		fallback, err := ctx.LoadModule(p, "FallbackRaw")
+		if err != nil {
+			return fmt.Errorf("fallback: %w", err)
+		}
+		p.fallback = fallback.(reverseproxy.Selector)
+	}
+	if p.Affinity == byCookie {
+		cookie := p.Cookie
+		if cookie == nil {
+			cookie = new(Cookie)
+		}
+		if p.cookie, p.keys, err = cookie.settings(); err != nil {
+			return fmt.Errorf("cookie: %w", err)
+		}
+	}
+
+	p.roster.Store(new(roster))
+	if host != nil {
+		p.proxyTrusts = len(host.TrustedProxies) > 0
+		if len(host.Upstreams) > 0 {
+			p.rosterFor(host.Upstreams)
+		}
+	}
+	if p.keys != nil {
+		p.refresh(time.Now())
+	}
+	p.app.adopt(p)
+	return nil
+}
+
+// hostHandler returns the proxy that is being provisioned with this policy, nil
+// in a bare context. A proxy within another's response routes has two above it.
+func hostHandler(ctx caddy.Context) *reverseproxy.Handler {
+	modules := ctx.Modules()
+	for i := len(modules) - 1; i >= 0; i-- {
+		if handler, ok := modules[i].(*reverseproxy.Handler); ok {
+			return handler
+		}
+	}
+	return nil
+}
+
+// affinity returns the configured affinity or its default.
+func (p *Policy) affinity() string {
+	if p.Affinity == "" {
+		return byCookie
+	}
+	return p.Affinity
+}
+
+// check refuses settings that cannot be meant.
+func (p *Policy) check() error {
+	switch p.affinity() {
+	case byCookie, byClientIP, byNothing:
+		if p.Header != "" {
+			return fmt.Errorf("header '%s' needs the affinity 'header', not '%s'", p.Header, p.affinity())
+		}
+	case byHeader:
+		if err := checkHeader(p.Header); err != nil {
+			return err
+		}
+	default:
+		return checkAffinity(p.Affinity)
+	}
+	if p.affinity() != byCookie {
+		if p.Cookie != nil {
+			return fmt.Errorf("the option 'cookie' needs the affinity 'cookie', not '%s'", p.affinity())
+		}
+		if p.FallbackRaw != nil {
+			return fmt.Errorf("the option 'fallback' needs the affinity 'cookie', not '%s'", p.affinity())
+		}
+	}
+	if p.IPv4Prefix != 0 {
+		if err := checkPrefix("ipv4_prefix", p.IPv4Prefix, 32); err != nil {
+			return err
+		}
+	}
+	if p.IPv6Prefix != 0 {
+		if err := checkPrefix("ipv6_prefix", p.IPv6Prefix, 128); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkAffinity(name string) error {
+	switch name {
+	case byCookie, byClientIP, byHeader, byNothing:
+		return nil
+	}
+	return fmt.Errorf("unknown affinity '%s': expected 'cookie', 'client_ip', 'header <field>' or 'none'", name)
+}
+
+func checkHeader(field string) error {
+	if field == "" {
+		return errors.New("the affinity 'header' needs the name of a header field")
+	}
+	if !httpguts.ValidHeaderFieldName(field) {
+		return fmt.Errorf("'%s' is not the name of a header field", field)
+	}
+	return nil
+}
+
+func checkPrefix(option string, bits, most int) error {
+	if bits < 1 || bits > most {
+		return fmt.Errorf("%s must be a number of bits from 1 to %d, not %d", option, most, bits)
+	}
+	return nil
+}
+
+// start makes the cookies' tokens if their key has to come from storage.
+func (p *Policy) start() error {
+	if p.cookie == nil || p.roster.Load().tokens != nil {
+		return nil
+	}
+	key, err := p.app.key.load(p.app.ctx)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.keys = [][]byte{key}
+	p.mu.Unlock()
+	p.refresh(time.Now())
+	return nil
+}
+
+// refresh makes the tokens of the present epoch unless they are there, and
+// returns how long they will do.
+func (p *Policy) refresh(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.keys == nil {
+		return refreshInterval
+	}
+	epoch := affinity.Epoch(now, p.cookie.lifetime)
+	if current := p.roster.Load(); current.tokens == nil || current.tokens.Epoch() != epoch {
+		renewed := *current
+		renewed.issue(p, epoch)
+		p.roster.Store(&renewed)
+	}
+	return affinity.EpochEnd(epoch, p.cookie.lifetime).Sub(now)
+}
+
+// Interface guards
+var (
+	_ caddy.Module          = (*Policy)(nil)
+	_ caddy.Provisioner     = (*Policy)(nil)
+	_ caddyfile.Unmarshaler = (*Policy)(nil)
+	_ reverseproxy.Selector = (*Policy)(nil)
+)

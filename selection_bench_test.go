@@ -1,0 +1,136 @@
+package tigergraph_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	tigergraph "github.com/caddy-tigergraph/caddy-tigergraph"
+)
+
+// provisionHandler returns a proxy with this policy in front of so many nodes,
+// as the server would have it, but without a server.
+func provisionHandler(tb testing.TB, policy string, nodes int) *reverseproxy.Handler {
+	tb.Helper()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	upstreams := make([]map[string]string, nodes)
+	for i := range upstreams {
+		upstreams[i] = map[string]string{"dial": fmt.Sprintf("10.0.%d.%d:14240", i/250, i%250+1)}
+	}
+	config, err := json.Marshal(map[string]any{
+		"upstreams":      upstreams,
+		"load_balancing": map[string]any{"selection_policy": json.RawMessage(policy)},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return module.(*reverseproxy.Handler)
+}
+
+// prepare makes a request as the server hands it to the proxy.
+func prepare(request *http.Request, writer http.ResponseWriter) *http.Request {
+	return caddyhttp.PrepareRequest(request, caddy.NewReplacer(), writer, &caddyhttp.Server{})
+}
+
+// nothing is a response writer that only has headers.
+type nothing struct{ header http.Header }
+
+func (w nothing) Header() http.Header       { return w.header }
+func (nothing) Write(b []byte) (int, error) { return len(b), nil }
+func (nothing) WriteHeader(int)             {}
+
+const (
+	oursByCookie   = `{"policy":"tigergraph","cookie":{"secrets":["benchmark"]}}`
+	oursByClientIP = `{"policy":"tigergraph","affinity":"client_ip"}`
+	oursByHeader   = `{"policy":"tigergraph","affinity":"header","header":"X-User"}`
+	oursByNothing  = `{"policy":"tigergraph","affinity":"none"}`
+)
+
+// BenchmarkSelect measures the choice of a node beside Caddy's own policies. The
+// policy leaves traces in a request; removing them is measured along.
+func BenchmarkSelect(b *testing.B) {
+	for _, bench := range []struct {
+		name, policy, cookie string
+	}{
+		{"ours/cookie=valid", oursByCookie, "valid"},
+		{"ours/cookie=valid_of_two", oursByCookie, "valid of two"},
+		{"ours/cookie=bogus", oursByCookie, "bogus"},
+		{"ours/cookie=none", oursByCookie, ""},
+		{"ours/client_ip", oursByClientIP, ""},
+		{"ours/header", oursByHeader, ""},
+		{"ours/none", oursByNothing, ""},
+		{"caddy/cookie=valid", `{"policy":"cookie","secret":"benchmark"}`, "valid"},
+		{"caddy/cookie=bogus", `{"policy":"cookie","secret":"benchmark"}`, "bogus"},
+		{"caddy/cookie=none", `{"policy":"cookie","secret":"benchmark"}`, ""},
+		{"caddy/client_ip_hash", `{"policy":"client_ip_hash"}`, ""},
+		{"caddy/header", `{"policy":"header","field":"X-User"}`, ""},
+		{"caddy/least_conn", `{"policy":"least_conn"}`, ""},
+		{"caddy/round_robin", `{"policy":"round_robin"}`, ""},
+	} {
+		for _, nodes := range []int{3, 10, 100} {
+			b.Run(fmt.Sprintf("%s/nodes=%d", bench.name, nodes), func(b *testing.B) {
+				handler := provisionHandler(b, bench.policy, nodes)
+				policy := handler.LoadBalancing.SelectionPolicy
+				writer := nothing{make(http.Header)}
+				plain := httptest.NewRequest(http.MethodGet, "http://example.com/api/ping", nil)
+				plain.RemoteAddr = "203.0.113.77:50000"
+				plain.Header.Set("X-User", "somebody@example.com")
+				request := prepare(plain, writer)
+				vars := request.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+				replacer := request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+				pristine := *replacer
+
+				// The last node's cookie: Caddy's own policy tries them in turn.
+				var cookie string
+				for client := 0; ; client++ {
+					first := prepare(httptest.NewRequest(http.MethodGet, "http://example.com/", nil), writer)
+					first.Header.Set("X-Forwarded-For", fmt.Sprint(client))
+					caddyhttp.SetVar(first.Context(), caddyhttp.ClientIPVarKey, fmt.Sprintf("198.51.%d.%d", client/250%250, client%250))
+					clear(writer.header)
+					chosen := policy.Select(handler.Upstreams, first, writer)
+					if bench.cookie == "" || chosen == handler.Upstreams[nodes-1] {
+						cookie, _, _ = strings.Cut(writer.header.Get("Set-Cookie"), ";")
+						break
+					}
+				}
+				switch bench.cookie {
+				case "valid of two":
+					cookie += "; TigerGraphApp=5eaf48c3-cb0b-4c78-9f27-7251c53dc0bc"
+				case "bogus":
+					cookie = cookie[:len(cookie)-1] + "!"
+				}
+				line := []string{cookie}
+
+				b.ReportAllocs()
+				for b.Loop() {
+					if bench.cookie != "" {
+						line[0] = cookie
+						request.Header["Cookie"] = line
+					}
+					delete(vars, "tigergraph.visit")
+					*replacer = pristine
+					delete(writer.header, "Set-Cookie")
+					if policy.Select(handler.Upstreams, request, writer) == nil {
+						b.Fatal("no node")
+					}
+				}
+			})
+		}
+	}
+}
+
+var _ reverseproxy.Selector = (*tigergraph.Policy)(nil)
