@@ -50,12 +50,19 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err == nil {
 			err = p.check()
 		}
+		if located := (locatedError{}); errors.As(err, &located) {
+			return err
+		}
 		if err != nil {
 			return d.WrapErr(err)
 		}
 	}
 	return nil
 }
+
+// locatedError is an error that names its line already, as those of other
+// modules' parsers do.
+type locatedError struct{ error }
 
 // unmarshalOption reads one option, at whose name d stands. Its errors lack a
 // line, for the caller adds it.
@@ -155,7 +162,7 @@ func unmarshalFallback(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	id := "http.reverse_proxy.selection_policies." + name
 	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
-		return nil, fmt.Errorf("fallback: %w", err)
+		return nil, locatedError{fmt.Errorf("fallback: %w", err)}
 	}
 	selector, ok := module.(reverseproxy.Selector)
 	if !ok {

@@ -15,9 +15,12 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// refreshInterval bounds how long a change of the wall clock, an epoch's end
-// included, goes unnoticed.
-const refreshInterval = 10 * time.Second
+// How often it is looked whether an epoch of the cookies has ended. The wall
+// clock may jump, so that no timer can be trusted to fire at the right moment.
+const (
+	shortestRefresh = 100 * time.Millisecond
+	longestRefresh  = 10 * time.Second
+)
 
 // App owns what the policies of a configuration share: the state of the nodes
 // and the key of the cookies. It needs no configuration of its own; a policy
@@ -76,12 +79,11 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// refresh renews the tokens of every policy when their epoch ends. The wall
-// clock may jump, so that no timer can be trusted to fire at the right moment.
+// refresh renews the tokens of every policy when their epoch ends.
 func (a *App) refresh(ctx context.Context) {
 	for {
 		now := time.Now()
-		wait := refreshInterval
+		wait := longestRefresh
 		a.mu.Lock()
 		for _, policy := range a.policies {
 			wait = min(wait, policy.refresh(now))
@@ -90,7 +92,7 @@ func (a *App) refresh(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(max(wait, shortestRefresh)):
 		}
 	}
 }

@@ -276,7 +276,7 @@ func (p *Policy) refresh(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.keys == nil {
-		return refreshInterval
+		return longestRefresh
 	}
 	epoch := affinity.Epoch(now, p.cookie.lifetime)
 	if current := p.roster.Load(); current.tokens == nil || current.tokens.Epoch() != epoch {
