@@ -1,0 +1,306 @@
+// Package integration_test runs the real Caddy with the plugin in front of
+// stand-in nodes, over real sockets.
+package integration_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/caddy-tigergraph/caddy-tigergraph"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
+)
+
+// enough bounds what happens at once on an idle machine.
+const enough = 30 * time.Second
+
+// edge is Caddy in this process. There can be one at a time.
+type edge struct {
+	t       *testing.T
+	address string // of the site, host:port
+	log     string // the file with Caddy's own log, JSON lines
+	globals string
+}
+
+// newEdge chooses a port and a storage for an edge that is yet to be loaded.
+func newEdge(t *testing.T) *edge {
+	t.Helper()
+	folder := t.TempDir()
+	e := &edge{t: t, address: freeAddress(t), log: filepath.Join(folder, "caddy.log")}
+	e.globals = fmt.Sprintf(`{
+	admin off
+	persist_config off
+	storage file_system %q
+	auto_https disable_redirects
+	skip_install_trust
+	log {
+		output file %q
+		level INFO
+	}
+`, filepath.Join(folder, "storage"), e.log)
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Errorf("stopping caddy: %v", err)
+		}
+	})
+	return e
+}
+
+// load loads a site with these directives, served over plain HTTP. Loading once
+// more is a reload.
+func (e *edge) load(directives string) {
+	e.t.Helper()
+	if err := e.tryLoad("http://"+e.address, directives); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// loadTLS does the same over HTTPS, with a certificate of Caddy's own authority.
+func (e *edge) loadTLS(directives string) {
+	e.t.Helper()
+	_, port, _ := net.SplitHostPort(e.address)
+	if err := e.tryLoad("https://localhost:"+port, "tls internal\n"+directives); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func (e *edge) tryLoad(site, directives string) error {
+	return e.tryLoadCaddyfile(e.globals + "}\n" + site + " {\n" + directives + "\n}\n")
+}
+
+func (e *edge) tryLoadCaddyfile(caddyfile string) error {
+	e.t.Helper()
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
+	if err != nil {
+		return fmt.Errorf("adapting: %w\n%s", err, caddyfile)
+	}
+	return caddy.Load(config, true)
+}
+
+// logs returns the messages of Caddy's own log that contain this text.
+func (e *edge) logs(text string) []string {
+	e.t.Helper()
+	content, err := os.ReadFile(e.log)
+	if err != nil && !os.IsNotExist(err) {
+		e.t.Fatal(err)
+	}
+	var found []string
+	for line := range strings.Lines(string(content)) {
+		if strings.Contains(line, text) {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found
+}
+
+// freeAddress returns a port of 127.0.0.1 that nothing listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// startCluster starts so many stand-in nodes, m1, m2 and so on.
+func startCluster(t *testing.T, count int) (*tgnode.Cluster, []*tgnode.Node) {
+	t.Helper()
+	cluster := tgnode.NewCluster()
+	t.Cleanup(cluster.Close)
+	for range count {
+		if _, err := cluster.Start(tgnode.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cluster, cluster.Nodes()
+}
+
+// addresses returns the nodes as arguments of reverse_proxy.
+func addresses(nodes []*tgnode.Node) string {
+	var list []string
+	for _, node := range nodes {
+		list = append(list, node.Addr())
+	}
+	return strings.Join(list, " ")
+}
+
+// browser is a client with a cookie jar and an address of its own.
+type browser struct {
+	t    *testing.T
+	base string
+	http *http.Client
+}
+
+// newBrowser returns a client at 127.0.0.<host>.
+func (e *edge) newBrowser(host byte) *browser {
+	return newBrowser(e.t, "http://"+e.address, host)
+}
+
+// newBrowserTLS returns a client that trusts any certificate.
+func (e *edge) newBrowserTLS(host byte) *browser {
+	_, port, _ := net.SplitHostPort(e.address)
+	return newBrowser(e.t, "https://localhost:"+port, host)
+}
+
+func newBrowser(t *testing.T, base string, host byte) *browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)}}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return dialer.DialContext(ctx, "tcp4", net.JoinHostPort("127.0.0.1", port))
+		},
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the test's own authority
+		ForceAttemptHTTP2: true,
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &browser{t: t, base: base, http: &http.Client{
+		Jar:           jar,
+		Transport:     transport,
+		Timeout:       enough,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// answer is a response whose body has been read.
+type answer struct {
+	*http.Response
+	body []byte
+}
+
+// cookie returns the value of a cookie that the answer sets, and how often it
+// sets it.
+func (a *answer) cookie(name string) (value string, times int) {
+	for _, cookie := range a.Cookies() {
+		if cookie.Name == name {
+			value = cookie.Value
+			times++
+		}
+	}
+	return value, times
+}
+
+// echo returns what arrived at the node, for an answer to a path that ends in
+// /__echo.
+func (a *answer) echo(t *testing.T) tgnode.Echo {
+	t.Helper()
+	var echo tgnode.Echo
+	if err := json.Unmarshal(a.body, &echo); err != nil {
+		t.Fatalf("%d %s: %v", a.StatusCode, a.body, err)
+	}
+	return echo
+}
+
+// try sends a request.
+func (b *browser) try(method, path string, body []byte, fields ...string) (*answer, error) {
+	b.t.Helper()
+	request, err := http.NewRequest(method, b.base+path, bytes.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := 0; i < len(fields); i += 2 {
+		request.Header.Add(fields[i], fields[i+1])
+	}
+	response, err := b.http.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	return &answer{response, content}, err
+}
+
+// do sends a request that must be answered.
+func (b *browser) do(method, path string, body []byte, fields ...string) *answer {
+	b.t.Helper()
+	a, err := b.try(method, path, body, fields...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return a
+}
+
+func (b *browser) get(path string, fields ...string) *answer {
+	b.t.Helper()
+	return b.do(http.MethodGet, path, nil, fields...)
+}
+
+// login logs in, and returns the name of the node that took the login.
+func (b *browser) login() string {
+	b.t.Helper()
+	a := b.do(http.MethodPost, "/api/auth/login", []byte(`{"username":"tigergraph","password":"`+tgnode.Password+`"}`),
+		"Content-Type", "application/json")
+	if a.StatusCode != http.StatusOK {
+		b.t.Fatalf("login: %d %s", a.StatusCode, a.body)
+	}
+	node, status := b.whoami()
+	if status != http.StatusOK {
+		b.t.Fatalf("the session is unknown right after the login: %d", status)
+	}
+	return node
+}
+
+// whoami returns the node that knows the session, and the status of the answer.
+func (b *browser) whoami() (node string, status int) {
+	b.t.Helper()
+	a := b.get("/api/auth/whoami")
+	var reply struct {
+		Results struct{ Node string }
+	}
+	if a.StatusCode == http.StatusOK {
+		if err := json.Unmarshal(a.body, &reply); err != nil {
+			b.t.Fatalf("%s: %v", a.body, err)
+		}
+	}
+	return reply.Results.Node, a.StatusCode
+}
+
+// ourCookie returns the value of the policy's cookie in the jar.
+func (b *browser) ourCookie() string {
+	base, err := url.Parse(b.base)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, cookie := range b.http.Jar.Cookies(base) {
+		if cookie.Name == "TigerGraphNode" {
+			return cookie.Value
+		}
+	}
+	return ""
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(enough); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for this: %s", what)
+		}
+	}
+}
