@@ -172,8 +172,11 @@ func expandSecrets(secrets []string) ([][]byte, error) {
 	replacer := caddy.NewReplacer()
 	for i, secret := range secrets {
 		expanded, err := replacer.ReplaceOrErr(secret, true, true)
-		if err != nil {
+		if err != nil && isPlaceholder(secret) {
 			return nil, fmt.Errorf("secret %d: %w", i+1, err)
+		}
+		if err != nil { // whose text would show a part of the secret
+			return nil, fmt.Errorf("secret %d holds a placeholder that is unknown or empty", i+1)
 		}
 		if expanded == "" {
 			return nil, fmt.Errorf("secret %d: %w", i+1, errEmptySecret)
@@ -181,4 +184,9 @@ func expandSecrets(secrets []string) ([][]byte, error) {
 		keys = append(keys, []byte(expanded))
 	}
 	return keys, nil
+}
+
+// isPlaceholder reports whether a secret is one placeholder and nothing else.
+func isPlaceholder(secret string) bool {
+	return strings.HasPrefix(secret, "{") && strings.IndexByte(secret, '}') == len(secret)-1
 }

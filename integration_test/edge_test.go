@@ -176,7 +176,7 @@ func newBrowser(t *testing.T, base string, host byte) *browser {
 			}
 			return dialer.DialContext(ctx, "tcp4", net.JoinHostPort("127.0.0.1", port))
 		},
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the test's own authority
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		ForceAttemptHTTP2: true,
 	}
 	t.Cleanup(transport.CloseIdleConnections)

@@ -218,7 +218,7 @@ func TestRequestsAreRecordedAsTheyArrive(t *testing.T) {
 	get(t, node, "/restpp/query/g/q?vp[0]=a+b&x=%2f", "x-Lower: 1", "X-LOWER: 2")
 	got := node.Requests()[0]
 	want := []Field{{"Host", "edge"}, {"x-Lower", "1"}, {"X-LOWER", "2"}}
-	if got.Method != "GET" || got.Target != "/restpp/query/g/q?vp[0]=a+b&x=%2f" || !slices.Equal(got.Fields, want) {
+	if got.Method != http.MethodGet || got.Target != "/restpp/query/g/q?vp[0]=a+b&x=%2f" || !slices.Equal(got.Fields, want) {
 		t.Errorf("recorded %+v", got)
 	}
 	if values := got.Values("X-Lower"); !slices.Equal(values, []string{"1", "2"}) {
