@@ -132,7 +132,7 @@ func (c *call) chooseOwn() *reverseproxy.Upstream {
 	if own != nil {
 		if i := c.position(own); c.standing(i, nil).Suits(own == pinned) {
 			switch {
-			case c.again, p.Affinity == byHeader: // which the proxy may rewrite before a retry
+			case c.again, p.hashed == hashedHeader: // which the proxy may rewrite before a retry
 				c.remember(&visit{key: key, pinned: pinned, current: current, secure: secure, chosen: own})
 			case c.vars != nil:
 				c.vars[memoryKey] = own.choice(secure, own == pinned)
@@ -304,7 +304,7 @@ func (c *call) position(m *member) int {
 
 // clientKey returns the key that a client without a cookie is known by.
 func (c *call) clientKey() uint64 {
-	if c.policy.Affinity == byHeader {
+	if c.policy.hashed == hashedHeader {
 		if value := c.request.Header.Get(c.policy.Header); value != "" {
 			return affinity.ValueKey(value)
 		}
@@ -371,8 +371,12 @@ func (c *call) setCookie(m *member, secure bool) {
 	if p.cookie == nil || c.service != service.GUI || c.writer == nil || c.tokens() == nil {
 		return
 	}
-	header := c.writer.Header()
-	header["Set-Cookie"] = affinity.ReplaceCookie(header["Set-Cookie"], p.cookie.name, c.roster.cookies[m.index].line(secure))
+	header, line := c.writer.Header(), c.roster.cookies[m.index].line(secure)
+	if values := header["Set-Cookie"]; values == nil {
+		header["Set-Cookie"] = []string{line}
+	} else {
+		header["Set-Cookie"] = affinity.ReplaceCookie(values, p.cookie.name, line)
+	}
 }
 
 // takeBackCookie removes the cookie that an earlier attempt left.
