@@ -1,9 +1,11 @@
 package tigergraph_test
 
 import (
+	"encoding/json"
 	"os"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -17,4 +19,16 @@ func TestTheExampleIsValidAndFormatted(t *testing.T) {
 	}
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	validate(t, adapt(t, string(content)))
+}
+
+// validate provisions a configuration as `caddy validate` does.
+func validate(t *testing.T, config string) {
+	t.Helper()
+	var decoded caddy.Config
+	if err := json.Unmarshal([]byte(config), &decoded); err != nil {
+		t.Fatalf("%v\n%s", err, config)
+	}
+	if err := caddy.Validate(&decoded); err != nil {
+		t.Error(err)
+	}
 }
