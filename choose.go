@@ -338,7 +338,18 @@ func (c *call) cutCookie() (pinned *member, current bool) {
 		if pinned != nil || tokens == nil {
 			return
 		}
-		if pin, valid := tokens.Lookup(value); valid {
+		pin, valid := tokens.Lookup(value)
+		if !valid {
+			// A dynamic pool may hold nodes that no request has met yet; after a
+			// reload these are all.
+			c.align()
+			if c.roster.tokens == tokens {
+				return
+			}
+			tokens = c.tokens()
+			pin, valid = tokens.Lookup(value)
+		}
+		if valid {
 			pinned, current = c.roster.members[pin.Node], pin.Current
 		}
 	})
