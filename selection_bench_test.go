@@ -19,13 +19,27 @@ import (
 // as the server would have it, but without a server.
 func provisionHandler(tb testing.TB, policy string, nodes int) *reverseproxy.Handler {
 	tb.Helper()
+	addresses := make([]string, nodes)
+	for i := range addresses {
+		addresses[i] = fmt.Sprintf("10.0.%d.%d:14240", i/250, i%250+1)
+	}
+	handler, err := tryProvision(tb, policy, addresses...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return handler
+}
+
+// tryProvision does the same for these nodes, unless the policy is refused.
+func tryProvision(tb testing.TB, policy string, addresses ...string) (*reverseproxy.Handler, error) {
+	tb.Helper()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	upstreams := make([]map[string]string, nodes)
-	for i := range upstreams {
-		upstreams[i] = map[string]string{"dial": fmt.Sprintf("10.0.%d.%d:14240", i/250, i%250+1)}
+	upstreams := make([]map[string]string, len(addresses))
+	for i, address := range addresses {
+		upstreams[i] = map[string]string{"dial": address}
 	}
 	config, err := json.Marshal(map[string]any{
 		"upstreams":      upstreams,
@@ -36,9 +50,9 @@ func provisionHandler(tb testing.TB, policy string, nodes int) *reverseproxy.Han
 	}
 	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", config)
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
-	return module.(*reverseproxy.Handler)
+	return module.(*reverseproxy.Handler), nil
 }
 
 // prepare makes a request as the server hands it to the proxy.
