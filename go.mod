@@ -8,6 +8,7 @@ require (
 	github.com/caddyserver/caddy/v2 v2.11.0
 	github.com/caddyserver/certmagic v0.25.2
 	github.com/cespare/xxhash/v2 v2.3.0
+	github.com/quic-go/quic-go v0.59.0
 	go.uber.org/zap v1.27.1
 	golang.org/x/mod v0.33.0
 	golang.org/x/net v0.50.0
@@ -97,7 +98,6 @@ require (
 	github.com/prometheus/otlptranslator v1.0.0 // indirect
 	github.com/prometheus/procfs v0.19.2 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
-	github.com/quic-go/quic-go v0.59.0 // indirect
 	github.com/rs/xid v1.6.0 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
 	github.com/shopspring/decimal v1.4.0 // indirect

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -36,14 +37,15 @@ type edge struct {
 	t       *testing.T
 	address string // of the site, host:port
 	log     string // the file with Caddy's own log, JSON lines
-	globals string
+	storage string // the folder that is Caddy's storage
+	globals string // global options, the closing brace left out
 }
 
 // newEdge chooses a port and a storage for an edge that is yet to be loaded.
 func newEdge(t *testing.T) *edge {
 	t.Helper()
 	folder := t.TempDir()
-	e := &edge{t: t, address: freeAddress(t), log: filepath.Join(folder, "caddy.log")}
+	e := &edge{t: t, address: freeAddress(t), log: filepath.Join(folder, "caddy.log"), storage: filepath.Join(folder, "storage")}
 	e.globals = fmt.Sprintf(`{
 	admin off
 	persist_config off
@@ -54,13 +56,27 @@ func newEdge(t *testing.T) *edge {
 		output file %q
 		level INFO
 	}
-`, filepath.Join(folder, "storage"), e.log)
+`, e.storage, e.log)
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping caddy: %v", err)
 		}
 	})
 	return e
+}
+
+// trustLoopback makes the edge believe what clients on this machine forward.
+func (e *edge) trustLoopback() {
+	e.globals += "servers {\ntrusted_proxies static 127.0.0.0/8\n}\n"
+}
+
+// restart stops Caddy and loads the site anew.
+func (e *edge) restart(directives string) {
+	e.t.Helper()
+	if err := caddy.Stop(); err != nil {
+		e.t.Fatal(err)
+	}
+	e.load(directives)
 }
 
 // load loads a site with these directives, served over plain HTTP. Loading once
@@ -79,19 +95,42 @@ func (e *edge) loadTLS(directives string) {
 	if err := e.tryLoad("https://localhost:"+port, "tls internal\n"+directives); err != nil {
 		e.t.Fatal(err)
 	}
+	eventually(e.t, "there is a certificate", func() bool {
+		//nolint:gosec // the test's own authority
+		conn, err := tls.Dial("tcp", e.address, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
 }
 
 func (e *edge) tryLoad(site, directives string) error {
-	return e.tryLoadCaddyfile(e.globals + "}\n" + site + " {\n" + directives + "\n}\n")
+	e.t.Helper()
+	config, err := e.tryAdapt(site, directives)
+	if err != nil {
+		return err
+	}
+	return caddy.Load([]byte(config), true)
 }
 
-func (e *edge) tryLoadCaddyfile(caddyfile string) error {
+// adapt returns the site's configuration as JSON.
+func (e *edge) adapt(site, directives string) string {
 	e.t.Helper()
+	config, err := e.tryAdapt(site, directives)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return config
+}
+
+func (e *edge) tryAdapt(site, directives string) (string, error) {
+	caddyfile := e.globals + "}\n" + site + " {\n" + directives + "\n}\n"
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
-		return fmt.Errorf("adapting: %w\n%s", err, caddyfile)
+		return "", fmt.Errorf("adapting: %w\n%s", err, caddyfile)
 	}
-	return caddy.Load(config, true)
+	return string(config), nil
 }
 
 // logs returns the messages of Caddy's own log that contain this text.
@@ -110,15 +149,20 @@ func (e *edge) logs(text string) []string {
 	return found
 }
 
-// freeAddress returns a port of 127.0.0.1 that nothing listens on.
+// freeAddress returns a port of 127.0.0.1 that nothing listens on. It is none of
+// those that the system gives to outgoing connections, one of which might be
+// using it when Caddy comes to listen.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)) //nolint:gosec // no secret
+		if listener, err := net.Listen("tcp", address); err == nil {
+			_ = listener.Close()
+			return address
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // startCluster starts so many stand-in nodes, m1, m2 and so on.
@@ -152,16 +196,18 @@ type browser struct {
 
 // newBrowser returns a client at 127.0.0.<host>.
 func (e *edge) newBrowser(host byte) *browser {
-	return newBrowser(e.t, "http://"+e.address, host)
+	e.t.Helper()
+	return newBrowser(e.t, "http://"+e.address, host, nil)
 }
 
 // newBrowserTLS returns a client that trusts any certificate.
 func (e *edge) newBrowserTLS(host byte) *browser {
 	_, port, _ := net.SplitHostPort(e.address)
-	return newBrowser(e.t, "https://localhost:"+port, host)
+	//nolint:gosec // the test's own authority
+	return newBrowser(e.t, "https://localhost:"+port, host, &tls.Config{InsecureSkipVerify: true})
 }
 
-func newBrowser(t *testing.T, base string, host byte) *browser {
+func newBrowser(t *testing.T, base string, host byte, config *tls.Config) *browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -176,7 +222,7 @@ func newBrowser(t *testing.T, base string, host byte) *browser {
 			}
 			return dialer.DialContext(ctx, "tcp4", net.JoinHostPort("127.0.0.1", port))
 		},
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		TLSClientConfig:   config,
 		ForceAttemptHTTP2: true,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -204,6 +250,22 @@ func (a *answer) cookie(name string) (value string, times int) {
 		}
 	}
 	return value, times
+}
+
+// served returns the name of the node that answered a path that ends in /__echo.
+func (a *answer) served(t *testing.T) string {
+	t.Helper()
+	return a.echo(t).Node
+}
+
+// received returns the values of a field as they arrived at the node.
+func received(echo tgnode.Echo, name string) (values []string) {
+	for _, field := range echo.Received {
+		if strings.EqualFold(field[0], name) {
+			values = append(values, field[1])
+		}
+	}
+	return values
 }
 
 // echo returns what arrived at the node, for an answer to a path that ends in
@@ -279,6 +341,22 @@ func (b *browser) whoami() (node string, status int) {
 		}
 	}
 	return reply.Results.Node, a.StatusCode
+}
+
+// forget empties the jar.
+func (b *browser) forget() {
+	b.t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.http.Jar = jar
+}
+
+// pinnedTo returns the node that the browser's requests go to.
+func (b *browser) pinnedTo() string {
+	b.t.Helper()
+	return b.get("/api/__echo").served(b.t)
 }
 
 // ourCookie returns the value of the policy's cookie in the jar.

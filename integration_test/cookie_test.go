@@ -1,0 +1,242 @@
+package integration_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func TestTheNodeNeverSeesOurCookie(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(proxyTo(nodes, "tigergraph"))
+	b := e.newBrowser(2)
+	node := b.login()
+	ours := "TigerGraphNode=" + b.ourCookie()
+	const session = `{"terminalWidth":80,"fromGsqlClient":true,"graph":"a; b","auth":"Basic dDp0"}`
+	stranger := e.newBrowser(3)
+	for _, test := range []struct{ sent, want string }{
+		{ours, ""},
+		{"a=1; " + ours + "; TigerGraphApp=x", "a=1; TigerGraphApp=x"},
+		{ours + "; GSQLCookie=" + session, "GSQLCookie=" + session},
+		{session, session},
+		{"TigerGraphNode=bogus", ""},
+		{"TigerGraphNode=bogus;b =\"2\",3", "b =\"2\",3"},
+	} {
+		for _, path := range []string{"/api/__echo", "/restpp/__echo", "/gsqlserver/gsql/__echo"} {
+			stranger.forget()
+			echo := stranger.get(path, "Cookie", test.sent).echo(t)
+			if got := strings.Join(received(echo, "Cookie"), " | "); got != test.want {
+				t.Errorf("%s: of %q the node saw %q, want %q", path, test.sent, got, test.want)
+			}
+			if strings.Contains(test.sent, ours) && echo.Node != node {
+				t.Errorf("%s: %q led to %s, want %s", path, test.sent, echo.Node, node)
+			}
+		}
+	}
+}
+
+func TestTheCookieOverTLSIsSecure(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.loadTLS(proxyTo(nodes, "tigergraph"))
+	line := e.newBrowserTLS(2).get("/api/ping").Header.Get("Set-Cookie")
+	if !strings.HasPrefix(line, "TigerGraphNode=") || !strings.HasSuffix(line, "; Path=/; HttpOnly; Secure; SameSite=None") {
+		t.Errorf("set %q", line)
+	}
+}
+
+func TestTheCookieIsSecureBehindATrustedProxyThatSaysHTTPS(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	for name, test := range map[string]struct {
+		trust, trustHere bool
+		proto            string
+		want             bool
+	}{
+		"the server trusts the proxy":         {true, false, "https", true},
+		"the reverse proxy trusts the proxy":  {false, true, "https", true},
+		"nobody trusts the client":            {false, false, "https", false},
+		"the trusted proxy got it over http":  {true, false, "http", false},
+		"the trusted proxy here got it plain": {false, true, "http", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t)
+			if test.trust {
+				e.trustLoopback()
+			}
+			option := ""
+			if test.trustHere {
+				option = "trusted_proxies 127.0.0.0/8"
+			}
+			e.load(proxyTo(nodes, "tigergraph", option))
+			line := e.newBrowser(2).get("/api/ping", "X-Forwarded-Proto", test.proto, "X-Forwarded-For", "198.51.100.7").Header.Get("Set-Cookie")
+			if got := strings.Contains(line, "; Secure; SameSite=None"); got != test.want || line == "" {
+				t.Errorf("set %q", line)
+			}
+		})
+	}
+}
+
+func TestACookieInUseIsRenewedBeforeItDies(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(proxyTo(nodes, "tigergraph {\ncookie {\nlifetime 1s\nsecret rotating\n}\n}"))
+	b := e.newBrowser(2)
+	node := b.login()
+	first := b.ourCookie()
+	values := map[string]bool{first: true}
+	eventually(t, "the cookie has had four values", func() bool {
+		before := b.ourCookie()
+		a := b.get("/api/auth/whoami")
+		if a.StatusCode != http.StatusOK || b.pinnedTo() != node {
+			t.Fatalf("the session of %s is lost: %d", node, a.StatusCode)
+		}
+		if value, times := a.cookie("TigerGraphNode"); times > 1 || times == 1 && value == before {
+			t.Fatalf("the cookie %s was set %d times to %s", before, times, value)
+		}
+		values[b.ourCookie()] = true
+		return len(values) >= 4
+	})
+	// A stolen value is dead by now.
+	for host := byte(3); ; host++ {
+		thief := e.newBrowser(host)
+		a := thief.get("/api/__echo", "Cookie", "TigerGraphNode="+first)
+		if a.served(t) != node {
+			break
+		}
+		if host > 60 {
+			t.Fatal("a value of three lifetimes ago still leads to its node")
+		}
+	}
+}
+
+// keyFile is where the generated key lies.
+func (e *edge) keyFile() string { return filepath.Join(e.storage, "tigergraph", "cookie.key") }
+
+func (e *edge) readKey() string {
+	e.t.Helper()
+	content, err := os.ReadFile(e.keyFile())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestTheGeneratedKeyIsMadeOnceAndKeepsSessionsOverARestart(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	site := proxyTo(nodes, "tigergraph")
+	e.load(site)
+	key := e.readKey()
+	if decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(key)); err != nil || len(decoded) != 32 {
+		t.Errorf("the key %q is %d bytes: %v", key, len(decoded), err)
+	}
+	if info, err := os.Stat(e.keyFile()); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("others may read the key: %v %v", info.Mode(), err)
+	}
+	b := e.newBrowser(2)
+	node, cookie := b.login(), b.ourCookie()
+	elsewhere := e.newBrowser(3) // whose home may be another node
+	elsewhere.http.Jar = b.http.Jar
+	for range 3 {
+		e.restart(site)
+		for _, who := range []*browser{b, elsewhere} {
+			who.http.CloseIdleConnections()
+			a := who.get("/api/auth/whoami")
+			if _, times := a.cookie("TigerGraphNode"); a.StatusCode != http.StatusOK || times != 0 {
+				t.Errorf("after the restart: %d, the cookie set %d times", a.StatusCode, times)
+			}
+		}
+		if e.readKey() != key || b.ourCookie() != cookie || b.pinnedTo() != node {
+			t.Error("the restart changed the key, the cookie or the node")
+		}
+	}
+}
+
+func TestLookingAtAConfigurationMakesNoKey(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	e := newEdge(t)
+	config := e.adapt("http://"+e.address, proxyTo(nodes, "tigergraph"))
+	var parsed caddy.Config
+	if err := caddy.StrictUnmarshalJSON([]byte(config), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(e.keyFile()); !os.IsNotExist(err) {
+		t.Errorf("a key was made: %v", err)
+	}
+	// Nor does an edge that has no use for one.
+	for _, policy := range []string{"tigergraph client_ip", "tigergraph none", "tigergraph header X-User", "tigergraph {\ncookie {\nsecret mine\n}\n}"} {
+		e.load(proxyTo(nodes, policy))
+		e.newBrowser(2).get("/api/ping")
+		if _, err := os.Stat(e.keyFile()); !os.IsNotExist(err) {
+			t.Errorf("%s made a key: %v", policy, err)
+		}
+	}
+}
+
+func TestABrokenKeyFileIsAnErrorThatSaysWhatToDo(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	for name, content := range map[string]string{
+		"empty":     "",
+		"no base64": "not a key!",
+		"too short": base64.StdEncoding.EncodeToString([]byte("short")),
+		"too long":  base64.StdEncoding.EncodeToString(make([]byte, 64)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t)
+			if err := os.MkdirAll(filepath.Dir(e.keyFile()), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(e.keyFile(), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			site := proxyTo(nodes, "tigergraph")
+			err := e.tryLoad("http://"+e.address, site)
+			if err == nil {
+				t.Fatal("the edge started")
+			}
+			for _, word := range []string{"tigergraph/cookie.key", "remove it", "secret"} {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("the error does not say %q: %v", word, err)
+				}
+			}
+			if content != "" && strings.Contains(err.Error(), content) {
+				t.Errorf("the error shows the file: %v", err)
+			}
+			// Doing what it says helps.
+			if err := os.Remove(e.keyFile()); err != nil {
+				t.Fatal(err)
+			}
+			e.load(site)
+			e.newBrowser(2).login()
+		})
+	}
+}
+
+func TestAPersistentCookieOfAnotherNameAndPathWorks(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(proxyTo(nodes, "tigergraph {\ncookie {\nname edge\npath /api\npersistent\nlifetime 2d\nsame_site strict\nsecret mine\n}\n}"))
+	b := e.newBrowser(2)
+	a := b.get("/api/ping")
+	line := a.Header.Get("Set-Cookie")
+	if want := fmt.Sprintf("; Path=/api; Max-Age=%d; HttpOnly; SameSite=Strict", int(48*time.Hour/time.Second)); !strings.HasPrefix(line, "edge=") || !strings.HasSuffix(line, want) {
+		t.Errorf("set %q", line)
+	}
+	node := b.login()
+	for range 5 {
+		if now := b.pinnedTo(); now != node {
+			t.Errorf("went to %s, want %s", now, node)
+		}
+	}
+}
