@@ -9,6 +9,7 @@ require (
 	github.com/caddyserver/certmagic v0.25.2
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/quic-go/quic-go v0.59.0
+	github.com/smallstep/certificates v0.30.0-rc2.0.20260211214201-20608299c29c
 	go.uber.org/zap v1.27.1
 	golang.org/x/mod v0.33.0
 	golang.org/x/net v0.50.0
@@ -104,7 +105,6 @@ require (
 	github.com/shurcooL/sanitized_anchor_name v1.0.0 // indirect
 	github.com/sirupsen/logrus v1.9.4 // indirect
 	github.com/slackhq/nebula v1.10.3 // indirect
-	github.com/smallstep/certificates v0.30.0-rc2.0.20260211214201-20608299c29c // indirect
 	github.com/smallstep/cli-utils v0.12.2 // indirect
 	github.com/smallstep/go-attestation v0.4.4-0.20241119153605-2306d5b464ca // indirect
 	github.com/smallstep/linkedca v0.25.0 // indirect

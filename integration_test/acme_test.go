@@ -1,0 +1,69 @@
+package integration_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// The edge gets its certificate as in production, but from an authority on this
+// machine: another Caddy, in a process of its own.
+func TestALoginStaysOnItsNodeBehindACertificateByACME(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	_, securePort, _ := net.SplitHostPort(e.address)
+	_, plainPort, _ := net.SplitHostPort(freeAddress(t))
+
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	storage, authority := t.TempDir(), freeAddress(t)
+	_, authorityPort, _ := net.SplitHostPort(authority)
+	p := startProcess(t, program, processOptions(storage)+"}\nhttps://localhost:"+authorityPort+" {\ntls internal\nacme_server\n}\n",
+		acmePorts+"="+plainPort+","+securePort)
+	p.listening(authority)
+	root := filepath.Join(storage, "pki", "authorities", "local", "root.crt")
+	trusted := x509.NewCertPool()
+	eventually(t, "the authority has a root and a certificate", func() bool {
+		certificate, err := os.ReadFile(root)
+		if err != nil || !trusted.AppendCertsFromPEM(certificate) {
+			return false
+		}
+		conn, err := tls.Dial("tcp", authority, &tls.Config{RootCAs: trusted, ServerName: "localhost"})
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+
+	e.globals += fmt.Sprintf("default_bind 127.0.0.1\nhttp_port %s\nhttps_port %s\n", plainPort, securePort)
+	tlsOptions := fmt.Sprintf("tls {\nissuer acme {\ndir https://localhost:%s/acme/local/directory\ntrusted_roots %s\n}\n}\n", authorityPort, root)
+	if err := e.tryLoad("https://localhost", tlsOptions+proxyTo(nodes, "tigergraph")); err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{RootCAs: trusted, ServerName: "localhost"}
+	eventually(t, "the edge has its certificate", func() bool {
+		conn, err := tls.Dial("tcp", e.address, config)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	if got := e.logs("certificate obtained successfully"); len(got) == 0 {
+		t.Error("the log does not tell of a certificate")
+	}
+
+	b := newBrowser(t, "https://localhost:"+securePort, 2, config)
+	node := b.login()
+	for range 200 {
+		if now, status := b.whoami(); now != node || status != http.StatusOK {
+			t.Fatalf("a session of %s was sent to %q: %d", node, now, status)
+		}
+	}
+}

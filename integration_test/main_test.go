@@ -1,0 +1,49 @@
+package integration_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/smallstep/certificates/acme"
+)
+
+// acmePorts names the environment variable that makes this binary a Caddy whose
+// ACME server validates on these two ports, HTTP's and TLS's, so that neither
+// needs to be a privileged one.
+const acmePorts = "TIGERGRAPH_TEST_ACME_PORTS"
+
+// caddyBinary is cmd/caddy, built for these tests.
+var caddyBinary string
+
+func TestMain(m *testing.M) {
+	if ports := os.Getenv(acmePorts); ports != "" {
+		plain, secure, _ := strings.Cut(ports, ",")
+		acme.InsecurePortHTTP01, _ = strconv.Atoi(plain)
+		acme.InsecurePortTLSALPN01, _ = strconv.Atoi(secure)
+		caddycmd.Main()
+		return
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "caddy-tigergraph-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	caddyBinary = filepath.Join(folder, "caddy")
+	build := exec.Command("go", "build", "-o", caddyBinary, "../cmd/caddy")
+	if output, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building cmd/caddy: %v\n%s", err, output)
+		return 1
+	}
+	return m.Run()
+}
