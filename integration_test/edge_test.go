@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -88,21 +91,29 @@ func (e *edge) load(directives string) {
 	}
 }
 
-// loadTLS does the same over HTTPS, with a certificate of Caddy's own authority.
+// loadTLS does the same over HTTPS, with a certificate from a file: one that
+// Caddy has to obtain first is obtained while the site is served, and Caddy's
+// own data race in doing so would fail the test.
 func (e *edge) loadTLS(directives string) {
 	e.t.Helper()
-	_, port, _ := net.SplitHostPort(e.address)
-	if err := e.tryLoad("https://localhost:"+port, "tls internal\n"+directives); err != nil {
+	config, _, err := tgnode.SelfSigned("localhost")
+	if err != nil {
 		e.t.Fatal(err)
 	}
-	eventually(e.t, "there is a certificate", func() bool {
-		//nolint:gosec // the test's own authority
-		conn, err := tls.Dial("tcp", e.address, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
+	key, err := x509.MarshalPKCS8PrivateKey(config.Certificates[0].PrivateKey)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	file := filepath.Join(e.t.TempDir(), "localhost.pem")
+	content := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: config.Certificates[0].Certificate[0]}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		e.t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(e.address)
+	if err := e.tryLoad("https://localhost:"+port, fmt.Sprintf("tls %q %[1]q\n", file)+directives); err != nil {
+		e.t.Fatal(err)
+	}
 }
 
 func (e *edge) tryLoad(site, directives string) error {
@@ -111,7 +122,36 @@ func (e *edge) tryLoad(site, directives string) error {
 	if err != nil {
 		return err
 	}
-	return caddy.Load([]byte(config), true)
+	if err := caddy.Load([]byte(config), true); err != nil {
+		return err
+	}
+	eventually(e.t, "the listener of the configuration before is closed", func() bool { return e.listeners() <= 1 })
+	return nil
+}
+
+// listeners returns how many sockets listen on the edge's port, where the system
+// tells. After a reload Caddy's old one is open for a moment, and a connection
+// that the kernel hands to it then is reset.
+func (e *edge) listeners() (count int) {
+	_, port, _ := net.SplitHostPort(e.address)
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	const listening = "0A"
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		content, err := os.ReadFile(table)
+		if err != nil {
+			return 0
+		}
+		for line := range strings.Lines(string(content)) {
+			fields := strings.Fields(line)
+			if strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", number)) && fields[3] == listening {
+				count++
+			}
+		}
+	}
+	return count
 }
 
 // adapt returns the site's configuration as JSON.
