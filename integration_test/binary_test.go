@@ -36,6 +36,14 @@ func TestTheBinaryListsTheModules(t *testing.T) {
 	}
 }
 
+func TestTheBinaryValidatesTheExample(t *testing.T) {
+	// The README's caddy validate --config example.Caddyfile.
+	output, code := caddyCommand(t, "validate", "--config", "../example.Caddyfile")
+	if code != 0 || !strings.Contains(output, "Valid configuration") {
+		t.Errorf("exit code %d: %s", code, output)
+	}
+}
+
 func TestValidateNamesTheMistakeAndItsLine(t *testing.T) {
 	const site = "http://127.0.0.1:1 {\n\treverse_proxy m1:14240 {\n\t\tlb_policy tigergraph {\n\t\t\t%\n\t\t}\n\t}\n}\n"
 	for option, want := range map[string][]string{

@@ -197,7 +197,7 @@ func (e *edge) logs(text string) []string {
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)) //nolint:gosec // no secret
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
 		if listener, err := net.Listen("tcp", address); err == nil {
 			_ = listener.Close()
 			return address
@@ -245,7 +245,6 @@ func (e *edge) newBrowser(host byte) *browser {
 // newBrowserTLS returns a client that trusts any certificate.
 func (e *edge) newBrowserTLS(host byte) *browser {
 	_, port, _ := net.SplitHostPort(e.address)
-	//nolint:gosec // the test's own authority
 	return newBrowser(e.t, "https://localhost:"+port, host, &tls.Config{InsecureSkipVerify: true})
 }
 

@@ -32,7 +32,7 @@ func TestTwoEdgesAgreeOnTenThousandClientsWithoutTalking(t *testing.T) {
 	for worker := range workers {
 		first, second := newBrowser(t, bases[0], byte(2+worker), nil), newBrowser(t, bases[1], byte(2+worker), nil)
 		first.http.Jar, second.http.Jar = nil, nil
-		random := rand.New(rand.NewPCG(11, uint64(worker))) //nolint:gosec // no secret
+		random := rand.New(rand.NewPCG(11, uint64(worker)))
 		group.Go(func() {
 			for i := worker; i < clients; i += workers {
 				client := fmt.Sprintf("%d.%d.%d.%d", 1+random.IntN(200), random.IntN(256), random.IntN(256), random.IntN(256))

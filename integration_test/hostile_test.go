@@ -103,7 +103,7 @@ func TestHostileRequestsDoNoHarm(t *testing.T) {
 			if policy != "tigergraph none" {
 				home = victim.login()
 			}
-			random := rand.New(rand.NewPCG(hostileSeed, 1)) //nolint:gosec // no secret
+			random := rand.New(rand.NewPCG(hostileSeed, 1))
 
 			var attacks []string
 			for _, cookie := range hostileCookies {

@@ -17,7 +17,6 @@ func TestALoginStaysOnItsNodeOverEveryVersionOfHTTP(t *testing.T) {
 	e := newEdge(t)
 	e.loadTLS(proxyTo(nodes, "tigergraph"))
 	_, port, _ := net.SplitHostPort(e.address)
-	//nolint:gosec // the test's own authority
 	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
 
 	for version, newTransport := range map[string]func(t *testing.T, host byte) http.RoundTripper{

@@ -40,7 +40,9 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(folder)
 	caddyBinary = filepath.Join(folder, "caddy")
-	build := exec.Command("go", "build", "-o", caddyBinary, "../cmd/caddy")
+	// The README's go build ./cmd/caddy, but for where the binary goes.
+	build := exec.Command("go", "build", "-o", caddyBinary, "./cmd/caddy")
+	build.Dir = ".."
 	if output, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building cmd/caddy: %v\n%s", err, output)
 		return 1
