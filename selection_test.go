@@ -657,7 +657,7 @@ func TestTwoEdgesAgreeOnTenThousandClientsInAnyOrderOfTheNodes(t *testing.T) {
 
 // randomAddresses returns random IPv4 addresses, the same ones in each run.
 func randomAddresses(count int) []string {
-	random := rand.New(rand.NewPCG(7, 9)) //nolint:gosec // no secret
+	random := rand.New(rand.NewPCG(7, 9))
 	addresses := make([]string, count)
 	for i := range addresses {
 		v4 := random.Uint32()
@@ -866,7 +866,7 @@ func TestAChangingPoolKeepsEveryPromiseUnderConcurrency(t *testing.T) {
 			var group sync.WaitGroup
 			for worker := range uint64(8) {
 				group.Go(func() {
-					random := rand.New(rand.NewPCG(3, worker)) //nolint:gosec // no secret
+					random := rand.New(rand.NewPCG(3, worker))
 					for round := range 300 {
 						pool := make(reverseproxy.UpstreamPool, 0, 12)
 						for _, i := range random.Perm(12)[:1+random.IntN(12)] {
