@@ -57,7 +57,8 @@ type Pin struct {
 
 // NewTokens computes the tokens of these addresses. Tokens of the first key and
 // of this epoch are current; those of the other keys, of the last epoch and,
-// for the sake of clocks that differ, of the next one are valid too.
+// for the sake of clocks that differ, of the next one are valid too. An empty
+// address has none.
 func NewTokens(keys [][]byte, epoch int64, addresses []string) *Tokens {
 	t := &Tokens{
 		epoch:   epoch,
@@ -65,6 +66,9 @@ func NewTokens(keys [][]byte, epoch int64, addresses []string) *Tokens {
 		current: make([]string, len(addresses)),
 	}
 	for node, address := range addresses {
+		if address == "" {
+			continue
+		}
 		t.current[node] = Token(keys[0], epoch, address)
 		for _, key := range keys {
 			for _, e := range [...]int64{epoch - 1, epoch, epoch + 1} {

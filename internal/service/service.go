@@ -27,6 +27,16 @@ var names = [Count]string{GUI: "gui", GSQL: "gsql", RESTPP: "restpp"}
 // String returns the service's name as it is written in a Caddyfile.
 func (s Service) String() string { return names[s] }
 
+// Parse returns the service with this name.
+func Parse(name string) (s Service, known bool) {
+	for i := range names {
+		if names[i] == name {
+			return Service(i), true
+		}
+	}
+	return 0, false
+}
+
 // prefixes are path prefixes that end at a slash or at the end of the path.
 var prefixes = [...]struct {
 	path    string

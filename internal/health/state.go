@@ -1,0 +1,59 @@
+// Package health turns the results of probes into verdicts. It has no clocks and
+// no sockets: the caller probes, and asks how long to wait.
+package health
+
+// Verdict is what is known of a service of a node.
+type Verdict uint32
+
+const (
+	// Unknown: not decided yet.
+	Unknown Verdict = iota
+	// Up: it serves.
+	Up
+	// Down: it does not.
+	Down
+	// Off: it is not checked, and counts as up.
+	Off
+)
+
+var verdictNames = [...]string{Unknown: "unknown", Up: "up", Down: "down", Off: "off"}
+
+// String returns the verdict as it is written in metrics and answers.
+func (v Verdict) String() string { return verdictNames[v] }
+
+// Thresholds say how many consecutive results change a verdict.
+type Thresholds struct {
+	Passes, Fails int
+}
+
+// State is a verdict and the results that may change it. Its zero value is a
+// service of which nothing is known.
+type State struct {
+	Verdict Verdict
+	// Passed is the last result, and Streak how often it has come in a row.
+	Passed bool
+	Streak int
+}
+
+// Next returns the state after one more result. Results of the other kind start
+// the count again, so a service that fails now and then never goes down.
+func (s State) Next(passed bool, t Thresholds) State {
+	if passed != s.Passed {
+		s.Streak = 0
+	}
+	s.Passed = passed
+	s.Streak++
+	switch {
+	case passed && (s.Verdict == Unknown || s.Streak >= t.Passes):
+		s.Verdict = Up
+	case !passed && s.Streak >= t.Fails:
+		s.Verdict = Down
+	}
+	return s
+}
+
+// InDoubt reports whether the last result speaks against the verdict, or speaks
+// without there being one.
+func (s State) InDoubt() bool {
+	return s.Streak > 0 && (s.Verdict == Unknown || s.Passed != (s.Verdict == Up))
+}
