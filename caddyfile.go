@@ -29,6 +29,11 @@ import (
 //		ipv4_prefix <bits>
 //		ipv6_prefix <bits>
 //		fallback    <policy> [<options...>]
+//		fail_closed
+//		health_check off
+//		health_check [services] {
+//			...
+//		}
 //	}
 //
 // The affinity is given as an argument or as an option, not both.
@@ -82,6 +87,11 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 		p.IPv6Prefix, err = prefixArgument(d, option, 128)
 	case "fallback":
 		p.FallbackRaw, err = unmarshalFallback(d)
+	case "fail_closed":
+		p.FailClosed = true
+		err = noArgument(d, option)
+	case "health_check":
+		err = p.unmarshalHealthCheck(d)
 	default:
 		err = fmt.Errorf("unrecognized option '%s'", option)
 	}
@@ -171,6 +181,36 @@ func unmarshalFallback(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	return caddyconfig.JSONModuleObject(selector, "policy", name, nil), nil
 }
 
+// unmarshalHealthCheck reads the option 'health_check', a module with its own
+// syntax or 'off'.
+func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
+	name := "services"
+	if d.NextArg() {
+		name = d.Val()
+	}
+	if name == off {
+		p.HealthCheckOff = true
+		if err := noArgument(d, "health_check off"); err != nil {
+			return err
+		}
+		if d.NextBlock(d.Nesting()) {
+			return errors.New("health_check off takes no options")
+		}
+		return nil
+	}
+	id := "tigergraph.health_checks." + name
+	module, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return locatedError{err}
+	}
+	checker, ok := module.(HealthChecker)
+	if !ok {
+		return fmt.Errorf("health_check: module %s (%T) is not a health checker", id, module)
+	}
+	p.HealthCheckRaw = caddyconfig.JSONModuleObject(checker, "checker", name, nil)
+	return nil
+}
+
 // argument reads the one value of an option. An empty one is refused: it would
 // mean the default, which nobody writes as "".
 func argument(d *caddyfile.Dispenser, option string) (string, error) {
@@ -199,6 +239,29 @@ func durationArgument(d *caddyfile.Dispenser, option string) (caddy.Duration, er
 		return 0, fmt.Errorf("%s must be a duration such as 90s or 24h, not '%s'", option, text)
 	}
 	return caddy.Duration(duration), nil
+}
+
+// positiveDurationArgument refuses an explicit zero, which JSON takes for the
+// default.
+func positiveDurationArgument(d *caddyfile.Dispenser, option string) (caddy.Duration, error) {
+	duration, err := durationArgument(d, option)
+	if err == nil && duration <= 0 {
+		err = fmt.Errorf("%s must be more than 0, not %s", option, time.Duration(duration))
+	}
+	return duration, err
+}
+
+// countArgument reads a number that must be at least one.
+func countArgument(d *caddyfile.Dispenser, option string) (int, error) {
+	text, err := argument(d, option)
+	if err != nil {
+		return 0, err
+	}
+	count, err := strconv.Atoi(text)
+	if err != nil || count < 1 {
+		return 0, fmt.Errorf("%s must be a number from 1 on, not '%s'", option, text)
+	}
+	return count, nil
 }
 
 // prefixArgument reads a number of leading bits.

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -21,6 +22,9 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		return nil
 	}
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if p.dynamic && !p.asked.Load() {
+		p.asked.Store(true)
+	}
 	call := call{
 		policy:  p,
 		pool:    pool,
@@ -68,14 +72,21 @@ type visit struct {
 	others *visit
 }
 
-// memoryKey is the request's variable under which policies remember it.
+// memoryKey is the request's variable under which it is remembered by the first
+// choice of a node for it, and the placeholder under which it is by any later one.
+// The transport may still be dialling for an earlier attempt then, although it
+// found another connection in the end, and reads the variables meanwhile. Nobody
+// may write to them; placeholders have a lock.
 const memoryKey = "tigergraph.visit"
 
 // recall returns what the policy remembers of the request, nil if this is its
 // first call for it, and notes that the earlier choice failed.
 func (c *call) recall(memory any) *visit {
-	newest, _ := memory.(*visit)
-	if earlier, ok := memory.(*choice); ok {
+	newest := c.newestVisit()
+	if newest == nil {
+		newest, _ = memory.(*visit)
+	}
+	if earlier, ok := memory.(*choice); ok && newest == nil {
 		newest = &visit{policy: earlier.policy, secure: earlier.secure, chosen: earlier.member}
 		if earlier.pinned {
 			newest.pinned = earlier.member
@@ -83,12 +94,15 @@ func (c *call) recall(memory any) *visit {
 		if earlier.policy == c.policy {
 			newest.key = c.clientKey()
 		}
-		c.vars[memoryKey] = newest
+		c.setNewestVisit(newest)
 	}
 	for v := newest; v != nil; v = v.others {
 		if v.policy == c.policy {
 			if v.chosen != nil {
 				v.failed = append(v.failed, v.chosen)
+				if v.chosen.prober != nil {
+					v.chosen.prober.suspect(c.service)
+				}
 				v.chosen = nil
 			}
 			return v
@@ -100,11 +114,34 @@ func (c *call) recall(memory any) *visit {
 // remember keeps what the next call for this request has to know.
 func (c *call) remember(v *visit) *visit {
 	v.policy = c.policy
-	if c.vars != nil {
-		v.others, _ = c.vars[memoryKey].(*visit)
+	switch {
+	case c.again:
+		if v.others = c.newestVisit(); v.others == nil {
+			v.others, _ = c.vars[memoryKey].(*visit)
+		}
+		c.setNewestVisit(v)
+	case c.vars != nil:
 		c.vars[memoryKey] = v
 	}
 	return v
+}
+
+// newestVisit returns the visit that a later choice left, nil if none did.
+func (c *call) newestVisit() *visit {
+	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return nil
+	}
+	value, _ := replacer.Get(memoryKey)
+	newest, _ := value.(*visit)
+	return newest
+}
+
+// setNewestVisit leaves one.
+func (c *call) setNewestVisit(v *visit) {
+	if replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		replacer.Set(memoryKey, v)
+	}
 }
 
 // chooseOwn answers the first call for a request. Nearly all requests end here,
@@ -168,7 +205,7 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 		pinned = c.position(v.pinned)
 	}
 
-	best, honoured := affinity.Candidates(standings, pinned, false, tiers)
+	best, honoured := affinity.Candidates(standings, pinned, c.policy.FailClosed, tiers)
 	chosen, why := affinity.NoPin, pinnedByCookie
 	switch {
 	case best == affinity.Excluded:
@@ -186,8 +223,9 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 		c.takeBackCookie()
 		return nil
 	}
-	if best.IsFailOpen() {
+	if standings[chosen].Down {
 		why = failedOpen
+		c.policy.noteOpen(c.service)
 	}
 	v.chosen = c.roster.byPool[chosen]
 	if v.chosen == v.pinned && v.current {
@@ -279,12 +317,18 @@ func (c *call) askFallback(tiers []affinity.Tier, best affinity.Tier) int {
 
 // standing returns what counts of a node of the pool for this request.
 func (c *call) standing(i int, failed []*member) affinity.Standing {
-	upstream := c.pool[i]
-	return affinity.Standing{
+	upstream, m := c.pool[i], c.roster.byPool[i]
+	standing := affinity.Standing{
 		Healthy: upstream.Healthy(),
 		Full:    upstream.Full(),
-		Failed:  failed != nil && slices.Contains(failed, c.roster.byPool[i]),
+		Failed:  failed != nil && slices.Contains(failed, m),
 	}
+	if m.prober != nil {
+		verdict := m.prober.verdict(c.service)
+		standing.Down = verdict == health.Down
+		standing.Unchecked = verdict == health.Unknown && c.policy.startChecking[c.service]
+	}
+	return standing
 }
 
 // align makes the roster's alignment that of the pool.
@@ -368,7 +412,7 @@ func (c *call) cutCookie() (pinned *member, current bool) {
 // has started and read their key; the request waits for that.
 func (c *call) tokens() *affinity.Tokens {
 	if c.roster.tokens == nil {
-		if err := c.policy.start(); err != nil {
+		if err := c.policy.readyCookies(); err != nil {
 			return nil // the app's start fails with the same error
 		}
 		c.roster = c.policy.roster.Load()

@@ -4,11 +4,17 @@ package tigergraph
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 func init() {
@@ -22,18 +28,58 @@ const (
 	longestRefresh  = 10 * time.Second
 )
 
-// App owns what the policies of a configuration share: the state of the nodes
-// and the key of the cookies. It needs no configuration of its own; a policy
-// that is used brings it along.
+// App owns what the policies of a configuration share: the state of the nodes,
+// the life cycle of the probes and the key of the cookies. It needs no
+// configuration of its own; a policy that is used brings it along.
+//
+// It emits the events `node_up` and `node_down`, with the data `node` and
+// `service`, when a verdict of the health checks changes.
 type App struct {
 	ctx    caddy.Context
 	logger *zap.Logger
+	events *caddyevents.App
 	key    generatedKey
 
 	mu       sync.Mutex
 	nodes    map[string]*node
 	policies []*Policy
 	stop     context.CancelFunc
+
+	eventsMu sync.Mutex
+	emitting bool
+	held     []nodeEvent // from before events could be emitted
+}
+
+// liveApps are those that have started, the newest last: during a reload two, and
+// the older one alone if the reload fails. Metrics ask the newest, because the
+// registry that Caddy shows may be that of a configuration that failed to load.
+var liveApps appList
+
+type appList struct {
+	mu   sync.Mutex
+	apps []*App
+}
+
+func (l *appList) add(a *App) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.apps = append(l.apps, a)
+}
+
+func (l *appList) remove(a *App) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.apps = slices.DeleteFunc(l.apps, func(live *App) bool { return live == a })
+}
+
+// newest returns nil if none runs.
+func (l *appList) newest() *App {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.apps) == 0 {
+		return nil
+	}
+	return l.apps[len(l.apps)-1]
 }
 
 // CaddyModule returns the Caddy module information.
@@ -50,21 +96,37 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.key.storage = ctx.Storage()
 	a.nodes = make(map[string]*node)
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	a.events = events.(*caddyevents.App)
+	if err := a.events.On("started", startHandler{a}); err != nil {
+		return fmt.Errorf("subscribing to the event 'started': %w", err)
+	}
+	if registry := ctx.GetMetricsRegistry(); registry != nil {
+		return registerMetrics(registry)
+	}
 	return nil
 }
 
-// Start readies the policies' cookies and keeps them up to date.
+// Start readies the policies' cookies, keeps them up to date, and lets the probes
+// begin.
 func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, policy := range a.policies {
-		if err := policy.start(); err != nil {
+		if err := policy.readyCookies(); err != nil {
 			return err
 		}
+	}
+	for _, policy := range a.policies {
+		policy.startProbes()
 	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.stop = cancel
 	go a.refresh(ctx)
+	liveApps.add(a)
 	return nil
 }
 
@@ -73,22 +135,26 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	liveApps.remove(a)
 	if a.stop != nil {
 		a.stop()
+	}
+	for _, policy := range a.policies {
+		policy.stopProbes()
 	}
 	return nil
 }
 
-// refresh renews the tokens of every policy when their epoch ends.
+// refresh renews the tokens of every policy when their epoch ends, and forgets
+// nodes that are gone.
 func (a *App) refresh(ctx context.Context) {
 	for {
 		now := time.Now()
 		wait := longestRefresh
-		a.mu.Lock()
-		for _, policy := range a.policies {
-			wait = min(wait, policy.refresh(now))
+		for _, policy := range a.allPolicies() {
+			wait = min(wait, policy.renewTokens(now))
+			policy.forget(now)
 		}
-		a.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
@@ -102,6 +168,78 @@ func (a *App) adopt(policy *Policy) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.policies = append(a.policies, policy)
+}
+
+// nodeEvent is a change of a verdict.
+type nodeEvent struct {
+	name, node, service string
+}
+
+// announce makes a change of a verdict known.
+func (a *App) announce(address string, checked service.Service, report probeReport) {
+	countTransition(address, checked.String(), report.Verdict.String())
+	fields := []zap.Field{
+		zap.String("node", address), zap.String("service", checked.String()), zap.Int("streak", report.Streak),
+	}
+	event := nodeEvent{name: "node_up", node: address, service: checked.String()}
+	if report.Verdict == health.Down {
+		event.name = "node_down"
+		a.logger.Warn("node is down", append(fields, zap.String("last_error", report.lastError))...)
+	} else {
+		a.logger.Info("node is up", fields...)
+		for _, policy := range a.allPolicies() {
+			policy.noteClosed(checked)
+		}
+	}
+
+	a.eventsMu.Lock()
+	if !a.emitting {
+		a.held = append(a.held, event)
+		a.eventsMu.Unlock()
+		return
+	}
+	a.eventsMu.Unlock()
+	a.emit(event)
+}
+
+func (a *App) emit(event nodeEvent) {
+	a.events.Emit(a.ctx, event.name, map[string]any{"node": event.node, "service": event.service})
+}
+
+// startHandler releases the events that were held back. Apps start in random
+// order, so a first probe may end before the events app has started.
+type startHandler struct{ app *App }
+
+// Handle implements caddyevents.Handler. A subscriber that takes its time must
+// not hold up the start of the configuration.
+func (h startHandler) Handle(context.Context, caddy.Event) error {
+	go h.app.release()
+	return nil
+}
+
+// release emits the events that were held back, and those that come meanwhile
+// after them, so that a service's last event says how it is.
+func (a *App) release() {
+	for {
+		a.eventsMu.Lock()
+		held := a.held
+		a.held = nil
+		a.emitting = held == nil
+		a.eventsMu.Unlock()
+		if held == nil {
+			return
+		}
+		for _, event := range held {
+			a.emit(event)
+		}
+	}
+}
+
+// allPolicies returns the policies of the app.
+func (a *App) allPolicies() []*Policy {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.policies)
 }
 
 // node returns the node with this address.
@@ -121,4 +259,6 @@ var (
 	_ caddy.App         = (*App)(nil)
 	_ caddy.Module      = (*App)(nil)
 	_ caddy.Provisioner = (*App)(nil)
+
+	_ caddyevents.Handler = startHandler{}
 )

@@ -2,6 +2,7 @@ package tigergraph
 
 import (
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -19,6 +20,12 @@ type member struct {
 	// label is the address as the value of a placeholder; putting a string into
 	// an interface on each request would allocate.
 	label any
+	// prober knows how the node is; nil if it is not checked. proberKey is what the
+	// policy acquired it by.
+	prober    *prober
+	proberKey string
+	// seen is when the node was last in a dynamic pool; guarded by the policy's mu.
+	seen time.Time
 	// choices are what may have to be remembered of a request that was sent here.
 	choices      [4]choice
 	placeholders usualPlaceholders
@@ -60,7 +67,7 @@ func (m *member) choice(secure, pinned bool) *choice {
 // roster is a picture of the nodes that a policy knows and of the tokens that
 // are valid for them. It is immutable; changes make a new one.
 type roster struct {
-	members []*member
+	members []*member // nil where one was forgotten
 	byDial  map[string]*member
 	tokens  *affinity.Tokens // nil until the key is known
 	cookies []cookieLines    // by index of the member
@@ -113,8 +120,8 @@ func (a *alignment) place(m *member, pool reverseproxy.UpstreamPool) (i int, ok 
 		return affinity.NoPin, false
 	}
 	i = a.position[m.index]
-	if i == affinity.NoPin {
-		return i, a.fits(pool)
+	if i == affinity.NoPin || a.byPool[i] != m {
+		return affinity.NoPin, a.fits(pool)
 	}
 	return i, a.same(i, pool[i])
 }
@@ -173,19 +180,27 @@ func (p *Policy) enroll(pool reverseproxy.UpstreamPool) *roster {
 	defer p.mu.Unlock()
 	grown := *p.roster.Load()
 	byDial := make(map[string]*member, len(grown.byDial)+len(pool))
-	members := append([]*member(nil), grown.members...)
+	members := slices.Clone(grown.members)
 	for _, m := range members {
-		byDial[m.dial] = m
+		if m != nil {
+			byDial[m.dial] = m
+		}
 	}
 	for _, upstream := range pool {
 		if _, known := byDial[upstream.Dial]; known {
 			continue
 		}
+		index := slices.Index(members, nil)
+		if index < 0 {
+			index = len(members)
+			members = append(members, nil)
+		}
 		// Edges must agree on an address whether it was written out or came from
 		// the environment.
 		address := caddy.NewReplacer().ReplaceKnown(upstream.Dial, "")
-		m := newMember(p, p.app.node(address), upstream.Dial, len(members))
-		members = append(members, m)
+		m := newMember(p, p.app.node(address), upstream.Dial, index)
+		p.acquireProber(m)
+		members[index] = m
 		byDial[m.dial] = m
 	}
 	grown.members, grown.byDial = members, byDial
@@ -201,11 +216,15 @@ func (p *Policy) enroll(pool reverseproxy.UpstreamPool) *roster {
 func (r *roster) issue(p *Policy, epoch int64) {
 	addresses := make([]string, len(r.members))
 	for i, m := range r.members {
-		addresses[i] = m.address
+		if m != nil {
+			addresses[i] = m.address
+		}
 	}
 	r.tokens = affinity.NewTokens(p.keys, epoch, addresses)
 	r.cookies = make([]cookieLines, len(r.members))
-	for i := range r.members {
-		r.cookies[i] = p.cookie.lines(r.tokens.Current(i))
+	for i, m := range r.members {
+		if m != nil {
+			r.cookies[i] = p.cookie.lines(r.tokens.Current(i))
+		}
 	}
 }

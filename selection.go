@@ -4,16 +4,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 func init() {
@@ -74,7 +78,21 @@ type Policy struct {
 	// `cookie`.
 	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
 
+	// Whether requests fail with 503 when the checks find every node down. Default:
+	// false: then every node that Caddy finds available gets requests, because
+	// checks must never empty a pool that works.
+	FailClosed bool `json:"fail_closed,omitempty"`
+
+	// Whether the nodes' health is left unchecked. Default: false.
+	HealthCheckOff bool `json:"health_check_off,omitempty"`
+
+	// How the nodes' health is checked: a module in the namespace
+	// `tigergraph.health_checks`. Default: `services` with its defaults.
+	HealthCheckRaw json.RawMessage `json:"health_check,omitempty" caddy:"namespace=tigergraph.health_checks inline_key=checker"`
+
 	app      *App
+	logger   *zap.Logger
+	host     *reverseproxy.Handler // whose policy this is; nil in a bare context
 	prefixes affinity.Prefixes
 	hashed   reason // why a client is sent to its home node
 	fallback reverseproxy.Selector
@@ -87,6 +105,17 @@ type Policy struct {
 
 	mu     sync.Mutex // serializes changes of the roster
 	roster atomic.Pointer[roster]
+
+	checker       HealthChecker // nil if the nodes' health is not checked
+	checkSettings json.RawMessage
+	transport     http.RoundTripper // at provisioning: nil if it is the default one
+	startChecking [service.Count]bool
+	owner         *probeOwner // nil unless the probes run; guarded by mu
+	released      bool        // no prober may be acquired any more; guarded by mu
+	warnedOpen    [service.Count]atomic.Bool
+
+	dynamic bool        // the pool may change
+	asked   atomic.Bool // a dynamic pool was handed over since the last look
 }
 
 // The affinities.
@@ -129,6 +158,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		return fmt.Errorf("getting the tigergraph app: %w", err)
 	}
 	p.app = app.(*App)
+	p.logger = ctx.Logger()
 	if p.Affinity == "" {
 		p.Affinity = byCookie
 	}
@@ -162,16 +192,67 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 
 	p.roster.Store(new(roster))
 	if host != nil {
+		p.host = host
+		p.dynamic = host.DynamicUpstreamsRaw != nil
 		p.proxyTrusts = len(host.TrustedProxies) > 0
+		if err := p.provisionHealthCheck(ctx); err != nil {
+			return err
+		}
 		if len(host.Upstreams) > 0 {
 			p.rosterFor(host.Upstreams)
 		}
 	}
 	if p.keys != nil {
-		p.refresh(time.Now())
+		p.renewTokens(time.Now())
 	}
 	p.app.adopt(p)
 	return nil
+}
+
+// provisionHealthCheck loads the health check. Without a proxy there is no
+// transport to probe through, and no check.
+func (p *Policy) provisionHealthCheck(ctx caddy.Context) error {
+	if p.HealthCheckOff {
+		return nil
+	}
+	if p.HealthCheckRaw == nil {
+		p.HealthCheckRaw = caddyconfig.JSONModuleObject(new(Services), "checker", "services", nil)
+	}
+	module, err := ctx.LoadModule(p, "HealthCheckRaw")
+	if err != nil {
+		return fmt.Errorf("health_check: %w", err)
+	}
+	checker, ok := module.(HealthChecker)
+	if !ok {
+		return fmt.Errorf("health_check: %T is not a health checker", module)
+	}
+	if p.checkSettings, err = json.Marshal(checker); err != nil {
+		return fmt.Errorf("health_check: encoding its settings: %w", err)
+	}
+	for s := range service.Count {
+		plan, _ := checker.Plan(s.String())
+		p.startChecking[s] = plan.StartChecking
+	}
+	p.checker, p.transport = checker, p.host.Transport
+	return nil
+}
+
+// Cleanup gives up the probers.
+func (p *Policy) Cleanup() error {
+	p.stopProbes()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		return nil
+	}
+	p.released = true
+	var errs []error
+	if current := p.roster.Load(); current != nil {
+		for _, m := range current.members {
+			errs = append(errs, m.giveUpProber())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // hostHandler returns the proxy that is being provisioned with this policy, nil
@@ -207,6 +288,9 @@ func (p *Policy) check() error {
 		}
 	default:
 		return checkAffinity(p.Affinity)
+	}
+	if p.HealthCheckOff && p.HealthCheckRaw != nil {
+		return errors.New("health_check is both off and configured")
 	}
 	if p.affinity() != byCookie {
 		if p.Cookie != nil {
@@ -254,8 +338,8 @@ func checkPrefix(option string, bits, most int) error {
 	return nil
 }
 
-// start makes the cookies' tokens if their key has to come from storage.
-func (p *Policy) start() error {
+// readyCookies makes the cookies' tokens if their key has to come from storage.
+func (p *Policy) readyCookies() error {
 	if p.cookie == nil || p.roster.Load().tokens != nil {
 		return nil
 	}
@@ -266,13 +350,13 @@ func (p *Policy) start() error {
 	p.mu.Lock()
 	p.keys = [][]byte{key}
 	p.mu.Unlock()
-	p.refresh(time.Now())
+	p.renewTokens(time.Now())
 	return nil
 }
 
-// refresh makes the tokens of the present epoch unless they are there, and
+// renewTokens makes the tokens of the present epoch unless they are there, and
 // returns how long they will do.
-func (p *Policy) refresh(now time.Time) time.Duration {
+func (p *Policy) renewTokens(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.keys == nil {
@@ -291,6 +375,7 @@ func (p *Policy) refresh(now time.Time) time.Duration {
 var (
 	_ caddy.Module          = (*Policy)(nil)
 	_ caddy.Provisioner     = (*Policy)(nil)
+	_ caddy.CleanerUpper    = (*Policy)(nil)
 	_ caddyfile.Unmarshaler = (*Policy)(nil)
 	_ reverseproxy.Selector = (*Policy)(nil)
 )

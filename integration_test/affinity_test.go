@@ -11,8 +11,15 @@ import (
 )
 
 // proxyTo returns the site's directives: a proxy to the nodes with this policy
-// and these further options.
+// and these further options. Nodes are not checked, so that what arrives there is
+// what clients sent.
 func proxyTo(nodes []*tgnode.Node, policy string, options ...string) string {
+	if strings.HasPrefix(policy, "tigergraph") {
+		if !strings.HasSuffix(policy, "}") {
+			policy += " {\n}"
+		}
+		policy = strings.TrimSuffix(policy, "}") + "health_check off\n}"
+	}
 	return "reverse_proxy " + addresses(nodes) + " {\nlb_policy " + policy + "\n" + strings.Join(options, "\n") + "\n}"
 }
 

@@ -120,7 +120,12 @@ func (e *edge) loadTLS(directives string) {
 
 func (e *edge) tryLoad(site, directives string) error {
 	e.t.Helper()
-	config, err := e.tryAdapt(site, directives)
+	return e.tryLoadCaddyfile(e.caddyfile(site, directives))
+}
+
+func (e *edge) tryLoadCaddyfile(caddyfile string) error {
+	e.t.Helper()
+	config, err := tryAdapt(caddyfile)
 	if err != nil {
 		return err
 	}
@@ -159,15 +164,18 @@ func (e *edge) listeners() (count int) {
 // adapt returns the site's configuration as JSON.
 func (e *edge) adapt(site, directives string) string {
 	e.t.Helper()
-	config, err := e.tryAdapt(site, directives)
+	config, err := tryAdapt(e.caddyfile(site, directives))
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	return config
 }
 
-func (e *edge) tryAdapt(site, directives string) (string, error) {
-	caddyfile := e.globals + "}\n" + site + " {\n" + directives + "\n}\n"
+func (e *edge) caddyfile(site, directives string) string {
+	return e.globals + "}\n" + site + " {\n" + directives + "\n}\n"
+}
+
+func tryAdapt(caddyfile string) (string, error) {
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
 		return "", fmt.Errorf("adapting: %w\n%s", err, caddyfile)
@@ -197,10 +205,10 @@ func (e *edge) logs(text string) []string {
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
-		if listener, err := net.Listen("tcp", address); err == nil {
+		port := strconv.Itoa(10_000 + rand.IntN(20_000))
+		if listener, err := net.Listen("tcp", ":"+port); err == nil { // Caddy listens on all addresses
 			_ = listener.Close()
-			return address
+			return net.JoinHostPort("127.0.0.1", port)
 		}
 	}
 	t.Fatal("no port is free")

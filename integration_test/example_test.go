@@ -5,9 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
 // serveExample loads example.Caddyfile with other names for the host and nodes.
@@ -23,11 +20,7 @@ func serveExample(t *testing.T, e *edge, replacements ...string) {
 		}
 	}
 	example := strings.NewReplacer(replacements...).Replace(string(content))
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(e.globals+"}\n"+example), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Load(config, true); err != nil {
+	if err := e.tryLoadCaddyfile(e.globals + "}\n" + example); err != nil {
 		t.Fatal(err)
 	}
 }

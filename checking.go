@@ -1,0 +1,210 @@
+package tigergraph
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// forgetAfter is how long a node of a dynamic pool is checked after it was last
+// in there.
+const forgetAfter = 10 * time.Minute
+
+// acquireProber gives a new member its prober. The caller holds the policy's
+// lock.
+func (p *Policy) acquireProber(m *member) {
+	if p.checker == nil || p.released {
+		return
+	}
+	node, err := dialInfo(m.dial)
+	if err != nil {
+		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
+		return
+	}
+	key, err := proberKey(m.address, p.transport, p.checker, p.checkSettings)
+	if err != nil {
+		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
+		return
+	}
+	pooled, _, err := probers.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return newProber(m.address, node, p.checker), nil
+	})
+	if err != nil {
+		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
+		return
+	}
+	m.prober, m.proberKey = pooled.(*prober), key
+	if p.owner != nil {
+		m.prober.start(p.owner)
+	}
+}
+
+// giveUpProber is the counterpart of acquireProber. The verdicts can still be
+// read, for requests outlive their configuration.
+func (m *member) giveUpProber() error {
+	if m == nil || m.proberKey == "" {
+		return nil
+	}
+	if _, err := probers.Delete(m.proberKey); err != nil {
+		return fmt.Errorf("giving up the health checks of %s: %w", m.address, err)
+	}
+	m.proberKey = ""
+	return nil
+}
+
+// dialInfo says how to reach an upstream outside of a request.
+func dialInfo(dial string) (reverseproxy.DialInfo, error) {
+	expanded, err := caddy.NewReplacer().ReplaceOrErr(dial, true, true)
+	if err != nil {
+		return reverseproxy.DialInfo{}, fmt.Errorf("its address is known only during a request: %w", err)
+	}
+	address, err := caddy.ParseNetworkAddress(expanded)
+	if err != nil {
+		return reverseproxy.DialInfo{}, fmt.Errorf("parsing its address: %w", err)
+	}
+	if address.PortRangeSize() != 1 {
+		return reverseproxy.DialInfo{}, fmt.Errorf("its address has %d ports, expected one", address.PortRangeSize())
+	}
+	return reverseproxy.DialInfo{
+		Network: address.Network,
+		Address: address.JoinHostPort(0),
+		Host:    address.Host,
+		Port:    strconv.FormatUint(uint64(address.StartPort), 10),
+	}, nil
+}
+
+// startProbes lets the probes of the policy's nodes begin.
+func (p *Policy) startProbes() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.checker == nil || p.owner != nil || p.released {
+		return
+	}
+	p.owner = &probeOwner{app: p.app, checker: p.checker, transport: p.host.Transport}
+	for _, m := range p.roster.Load().members {
+		if m != nil && m.prober != nil {
+			m.prober.start(p.owner)
+		}
+	}
+}
+
+// stopProbes ends them, but for those that another policy wants.
+func (p *Policy) stopProbes() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.owner == nil {
+		return
+	}
+	for _, m := range p.roster.Load().members {
+		if m != nil && m.prober != nil {
+			m.prober.release(p.owner)
+		}
+	}
+	p.owner = nil
+}
+
+// forget drops the members that have not been in a dynamic pool for long.
+func (p *Policy) forget(now time.Time) {
+	if !p.dynamic {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	current := p.roster.Load()
+	if p.asked.Swap(false) {
+		for _, m := range current.byPool {
+			m.seen = now
+		}
+	}
+	kept := *current
+	kept.members = make([]*member, len(current.members))
+	kept.byDial = make(map[string]*member, len(current.byDial))
+	var forgotten []*member
+	for i, m := range current.members {
+		switch {
+		case m == nil:
+		case m.seen.IsZero(): // new since the last look
+			m.seen = now
+			fallthrough
+		case now.Sub(m.seen) < forgetAfter || p.isStatic(m):
+			kept.members[i], kept.byDial[m.dial] = m, m
+		default:
+			forgotten = append(forgotten, m)
+		}
+	}
+	if forgotten == nil {
+		return
+	}
+	kept.alignment = alignment{}
+	if kept.tokens != nil {
+		kept.issue(p, kept.tokens.Epoch())
+	}
+	p.roster.Store(&kept)
+	for _, m := range forgotten {
+		if m.prober != nil && p.owner != nil {
+			m.prober.release(p.owner)
+		}
+		if err := m.giveUpProber(); err != nil {
+			p.logger.Error("node cannot be forgotten", zap.String("node", m.address), zap.Error(err))
+		}
+	}
+}
+
+// isStatic reports whether a member is used when the dynamic source fails.
+func (p *Policy) isStatic(m *member) bool {
+	return slices.ContainsFunc(p.host.Upstreams, func(u *reverseproxy.Upstream) bool { return u.Dial == m.dial })
+}
+
+// checkedMembers returns the members whose health is checked.
+func (p *Policy) checkedMembers() []*member {
+	var checked []*member
+	for _, m := range p.roster.Load().members {
+		if m != nil && m.prober != nil {
+			checked = append(checked, m)
+		}
+	}
+	return checked
+}
+
+// failsOpen reports whether a new client's request for a service would be sent
+// to a node that is down by its checks.
+func (p *Policy) failsOpen(s service.Service) bool {
+	roster := p.roster.Load()
+	c := call{policy: p, pool: roster.pool, roster: roster, service: s}
+	standings := make([]affinity.Standing, len(c.pool))
+	for i := range c.pool {
+		standings[i] = c.standing(i, nil)
+	}
+	tiers := make([]affinity.Tier, len(c.pool))
+	best, _ := affinity.Candidates(standings, affinity.NoPin, p.FailClosed, tiers)
+	for i, tier := range tiers {
+		if best != affinity.Excluded && tier == best && standings[i].Down {
+			return true
+		}
+	}
+	return false
+}
+
+// noteOpen warns, once, that the policy sends requests to nodes that are down by
+// their checks. A retry that has no other node left is no reason to.
+func (p *Policy) noteOpen(s service.Service) {
+	if !p.warnedOpen[s].Load() && p.failsOpen(s) && p.warnedOpen[s].CompareAndSwap(false, true) {
+		p.logger.Warn("every node is down by its health checks; requests are sent to them all the same",
+			zap.String("service", s.String()))
+	}
+}
+
+// noteClosed makes the next such episode worth a warning, once this one is over.
+func (p *Policy) noteClosed(s service.Service) {
+	if p.warnedOpen[s].Load() && !p.failsOpen(s) {
+		p.warnedOpen[s].Store(false)
+	}
+}

@@ -1,0 +1,349 @@
+package tigergraph
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
+)
+
+// loadPolicy provisions a proxy and returns it with its policy, and what ends
+// their context. It is started as far as the plugin is concerned.
+func loadPolicy(t *testing.T, settings string, dials ...string) (*Policy, context.CancelFunc) {
+	t.Helper()
+	base, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true},
+		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, t.TempDir())),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(base)
+	t.Cleanup(cancel)
+	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", proxySettings(settings, dials...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := module.(*reverseproxy.Handler).LoadBalancing.SelectionPolicy.(*Policy)
+	if err := p.app.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.app.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p, cancel
+}
+
+func proxySettings(settings string, dials ...string) json.RawMessage {
+	var upstreams []string
+	for _, dial := range dials {
+		upstreams = append(upstreams, fmt.Sprintf(`{"dial":%q}`, dial))
+	}
+	return json.RawMessage(fmt.Sprintf(`{"upstreams":[%s],%s}`, strings.Join(upstreams, ","), settings))
+}
+
+const (
+	quickCheck  = `"health_check":{"checker":"services","interval":"50ms"}`
+	plainPolicy = `"load_balancing":{"selection_policy":{"policy":"tigergraph",` + quickCheck + `}}`
+	// The source is never asked: the tests hand over pools themselves.
+	dynamicPolicy = plainPolicy + `,"dynamic_upstreams":{"source":"a","name":"nodes.test"}`
+)
+
+// poolOf returns a pool as a dynamic source makes it, new at each request.
+func poolOf(nodes ...*tgnode.Node) (pool reverseproxy.UpstreamPool) {
+	for _, node := range nodes {
+		pool = append(pool, &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: node.Addr()})
+	}
+	return pool
+}
+
+func startNodes(t *testing.T, count int) []*tgnode.Node {
+	t.Helper()
+	cluster := tgnode.NewCluster()
+	t.Cleanup(cluster.Close)
+	for range count {
+		if _, err := cluster.Start(tgnode.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cluster.Nodes()
+}
+
+// visitor is a request to the GUI, of a browser with this cookie.
+func visitor(cookie string) (*http.Request, *httptest.ResponseRecorder) {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "http://example.com/api/ping", nil)
+	if cookie != "" {
+		r.Header.Set("Cookie", cookie)
+	}
+	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, &caddyhttp.Server{}), w
+}
+
+func cookieOf(w http.ResponseWriter) string {
+	cookie, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+	return cookie
+}
+
+func (p *Policy) memberAt(dial string) *member { return p.roster.Load().byDial[dial] }
+
+func until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for this: %s", what)
+		}
+	}
+}
+
+// poolSize returns how many probers there are.
+func poolSize() (size int) {
+	probers.Range(func(any, any) bool { size++; return true })
+	return size
+}
+
+func TestANodeThatLeftADynamicPoolIsForgottenAfterTenMinutes(t *testing.T) {
+	nodes := startNodes(t, 3)
+	gone, stays, newcomer := nodes[0], nodes[1], nodes[2]
+	p, _ := loadPolicy(t, dynamicPolicy)
+	choose := func(cookie string, pool reverseproxy.UpstreamPool) (dial, newCookie string) {
+		r, w := visitor(cookie)
+		return p.Select(pool, r, w).Dial, cookieOf(w)
+	}
+	both := poolOf(gone, stays)
+	_, cookie := choose("", poolOf(gone))
+	choose("", both)
+	forgotten := p.memberAt(gone.Addr())
+	until(t, "both nodes are up", func() bool {
+		return forgotten.prober.verdict(service.GUI) == health.Up && p.memberAt(stays.Addr()).prober.verdict(service.GUI) == health.Up
+	})
+	key := forgotten.proberKey
+	lastSeen := time.Now()
+	p.forget(lastSeen)
+	inFlight, w := visitor(cookie)
+	if chosen := p.Select(both, inFlight, w); chosen.Dial != gone.Addr() {
+		t.Fatalf("the cookie led to %s", chosen.Dial)
+	}
+	p.forget(lastSeen)
+
+	left := poolOf(stays)
+	choose("", left)
+	p.forget(lastSeen.Add(forgetAfter - time.Second))
+	if p.memberAt(gone.Addr()) == nil {
+		t.Fatal("the node is forgotten before its time")
+	}
+	choose("", left)
+	p.forget(lastSeen.Add(forgetAfter + time.Second))
+	if p.memberAt(gone.Addr()) != nil || p.memberAt(stays.Addr()) == nil {
+		t.Fatal("the wrong nodes are known")
+	}
+	if count, there := probers.References(key); there {
+		t.Errorf("the prober has %d owners", count)
+	}
+	until(t, "the probes have ended", func() bool {
+		forgotten.prober.mu.Lock()
+		defer forgotten.prober.mu.Unlock()
+		return forgotten.prober.stop == nil && len(forgotten.prober.owners) == 0
+	})
+	gone.ResetRequests()
+
+	// Another node gets the place of the one that is gone, and a cookie for that
+	// one must not lead there.
+	withNewcomer := poolOf(stays, newcomer)
+	choose("", withNewcomer)
+	if index := p.memberAt(newcomer.Addr()).index; index != forgotten.index {
+		t.Errorf("the newcomer's index is %d, want %d", index, forgotten.index)
+	}
+	want, _ := choose("", withNewcomer)
+	if dial, fresh := choose(cookie, withNewcomer); dial != want || fresh == "" || fresh == cookie {
+		t.Errorf("the stale cookie led to %s (cookie %q), a client without one to %s", dial, fresh, want)
+	}
+	for range 3 { // a visit remembers the node
+		if chosen := p.Select(left, inFlight, w); chosen != nil && chosen.Dial != stays.Addr() {
+			t.Errorf("a retry went to %s", chosen.Dial)
+		}
+	}
+	if gone.Count(tgnode.All) > 1 { // one may have been under way
+		t.Errorf("%d probes of a node that is forgotten", gone.Count(tgnode.All))
+	}
+
+	// When it is back, so is its clients' cookie.
+	if dial, _ := choose(cookie, both); dial != gone.Addr() {
+		t.Errorf("the cookie led to %s", dial)
+	}
+	until(t, "it is probed once more", func() bool {
+		return p.memberAt(gone.Addr()).prober.verdict(service.GUI) == health.Up
+	})
+}
+
+// The upstreams beside a dynamic source are used when it fails, which may be in
+// an hour.
+func TestStaticNodesOfADynamicPoolAreNotForgotten(t *testing.T) {
+	nodes := startNodes(t, 2)
+	p, _ := loadPolicy(t, dynamicPolicy, nodes[0].Addr())
+	r, w := visitor("")
+	p.Select(poolOf(nodes[1]), r, w)
+	p.forget(time.Now())
+	p.forget(time.Now().Add(time.Hour))
+	if p.memberAt(nodes[0].Addr()) == nil {
+		t.Error("the static node is forgotten")
+	}
+	if p.memberAt(nodes[1].Addr()) != nil {
+		t.Error("the dynamic node is not")
+	}
+}
+
+func TestProbersAreGivenUpExactlyOnce(t *testing.T) {
+	nodes := startNodes(t, 2)
+	t.Setenv("NODE", nodes[0].Addr())
+	before := poolSize()
+	t.Run("clean-up", func(t *testing.T) {
+		// Two spellings of one address share a prober.
+		p, cancel := loadPolicy(t, plainPolicy, nodes[0].Addr(), "{env.NODE}", nodes[1].Addr())
+		if now := poolSize(); now != before+2 {
+			t.Errorf("%d probers, want 2", now-before)
+		}
+		m := p.memberAt(nodes[0].Addr())
+		until(t, "a verdict", func() bool { return m.prober.verdict(service.GUI) == health.Up })
+		cancel()
+		until(t, "the probers are given up", func() bool { return poolSize() == before })
+		if err := p.Cleanup(); err != nil {
+			t.Error(err)
+		}
+		// A request may outlive all that, even one that brings a new node.
+		for _, pool := range []reverseproxy.UpstreamPool{poolOf(nodes[0]), poolOf(nodes...), poolOf(startNodes(t, 1)...)} {
+			r, w := visitor("")
+			if p.Select(pool, r, w) == nil {
+				t.Error("no node for a request that outlived its configuration")
+			}
+		}
+		if m.prober.verdict(service.GUI) != health.Up {
+			t.Error("the verdict cannot be read any more")
+		}
+		p.forget(time.Now().Add(time.Hour))
+		if now := poolSize(); now != before {
+			t.Errorf("%d probers are left", now-before)
+		}
+	})
+	t.Run("failed provisioning", func(t *testing.T) {
+		base, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := caddy.NewContext(base)
+		for _, settings := range []string{ // the policy's own, and what follows it
+			`"load_balancing":{"selection_policy":{"policy":"tigergraph","health_check":{"checker":"services","fails":-1}}}`,
+			`"load_balancing":{"selection_policy":{"policy":"tigergraph"},"retry_match":[{"bogus":{}}]}`,
+		} {
+			if _, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", proxySettings(settings, nodes[0].Addr())); err == nil {
+				t.Error("it was accepted: " + settings)
+			}
+		}
+		cancel()
+		until(t, "the probers are given up", func() bool { return poolSize() == before })
+	})
+}
+
+// checkerOfAnother kind, with the same settings.
+type otherChecker struct{ Services }
+
+func TestWhatIdentifiesAProber(t *testing.T) {
+	key := func(address string, transport http.RoundTripper, checker HealthChecker, check string) string {
+		t.Helper()
+		key, err := proberKey(address, transport, checker, json.RawMessage(check))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	transport := func(timeout caddy.Duration) *reverseproxy.HTTPTransport {
+		return &reverseproxy.HTTPTransport{DialTimeout: timeout}
+	}
+	same := key("a:1", transport(1), new(Services), "{}")
+	if key("a:1", transport(1), new(Services), "{}") != same {
+		t.Error("equal settings have different keys")
+	}
+	for name, other := range map[string]string{
+		"address":         key("b:1", transport(1), new(Services), "{}"),
+		"transport":       key("a:1", transport(2), new(Services), "{}"),
+		"no transport":    key("a:1", nil, new(Services), "{}"),
+		"check":           key("a:1", transport(1), new(Services), `{"fails":1}`),
+		"kind of checker": key("a:1", transport(1), new(otherChecker), "{}"),
+	} {
+		if other == same {
+			t.Errorf("another %s has the same key", name)
+		}
+	}
+}
+
+// A series that is made after the last prober has ended would stay for ever.
+func TestALateResultIsNotCounted(t *testing.T) {
+	count := func() int {
+		total := 0
+		for _, node := range []string{"late:1"} {
+			total += probesTotal.DeletePartialMatch(map[string]string{"node": node})
+			total += transitionsTotal.DeletePartialMatch(map[string]string{"node": node})
+		}
+		return total
+	}
+	labelled.add("late:1")
+	countProbe("late:1", "gui", true, time.Millisecond)
+	countTransition("late:1", "gui", "up")
+	if made := count(); made != 2 {
+		t.Errorf("%d series of a node that is probed, want 2", made)
+	}
+	labelled.remove("late:1")
+	countProbe("late:1", "gui", true, time.Millisecond)
+	countTransition("late:1", "gui", "up")
+	if made := count(); made != 0 {
+		t.Errorf("%d series of a node that is not probed any more", made)
+	}
+}
+
+func TestImpossibleSettingsAreRefused(t *testing.T) {
+	base, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for settings, want := range map[string]string{
+		`"interval":"1ms"`:                 "interval must be at least 10ms, not 1ms",
+		`"interval":"-1s"`:                 "interval must be at least 10ms, not -1s",
+		`"timeout":"-1s"`:                  "timeout must be positive, not -1s",
+		`"jitter":-1`:                      "jitter must be a percentage from 0 to 100, not -1",
+		`"jitter":101`:                     "jitter must be a percentage from 0 to 100, not 101",
+		`"passes":-1`:                      "passes must be at least 1, not -1",
+		`"fails":-1`:                       "fails must be at least 1, not -1",
+		`"gui":"api/ping"`:                 "gui must be a path that begins with a slash or 'off', not 'api/ping'",
+		`"gsql":"http://elsewhere/"`:       "gsql must be a path that begins with a slash or 'off', not 'http://elsewhere/'",
+		`"restpp":"/%zz"`:                  "restpp must be a path that begins with a slash or 'off', not '/%zz'",
+		`"headers":{"A b":["c"]}`:          "'A b' is not the name of a header field",
+		`"headers":{"A":["secret\r\nB:"]}`: "the value of the header field 'A' has a character that is not allowed there",
+		`"start":"sick"`:                   "start must be 'healthy' or 'checking', not 'sick'",
+		`"interwal":"1s"`:                  "interwal",
+		`"fails":"three"`:                  "fails",
+	} {
+		ctx, cancel := caddy.NewContext(base)
+		_, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", proxySettings(
+			`"load_balancing":{"selection_policy":{"policy":"tigergraph","health_check":{"checker":"services",`+settings+`}}}`, "a:1"))
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") ||
+			!strings.Contains(err.Error(), "health_check") {
+			t.Errorf("%s: %v\nwant an error about the health_check that says %s", settings, err, want)
+		}
+	}
+}
+
+var _ HealthChecker = (*otherChecker)(nil)

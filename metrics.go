@@ -1,0 +1,154 @@
+package tigergraph
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// The counters live as long as the process and are registered with the registry
+// of each configuration: Caddy makes a new one at every reload.
+var (
+	probesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_tigergraph_probes_total",
+		Help: "Health probes by result, pass or fail.",
+	}, []string{"node", "service", "result"})
+
+	probeDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "caddy_tigergraph_probe_duration_seconds",
+		Help:    "How long health probes took.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+	}, []string{"node", "service"})
+
+	transitionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_tigergraph_transitions_total",
+		Help: "Changes of a health verdict.",
+	}, []string{"node", "service", "to"})
+)
+
+// The gauges are computed when they are asked for.
+var (
+	nodeUp = prometheus.NewDesc("caddy_tigergraph_node_up",
+		"Whether a node's service is up: 1 up, 0 down. Missing while it is unknown.", []string{"node", "service"}, nil)
+	failOpen = prometheus.NewDesc("caddy_tigergraph_fail_open",
+		"Whether a service's requests go to nodes that are down by their checks, because all are.", []string{"service"}, nil)
+)
+
+// registerMetrics makes the metrics part of a configuration's registry.
+func registerMetrics(registry prometheus.Registerer) error {
+	for _, collector := range []prometheus.Collector{probesTotal, probeDuration, transitionsTotal, stateCollector{}} {
+		var registered prometheus.AlreadyRegisteredError
+		if err := registry.Register(collector); err != nil && !errors.As(err, &registered) {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func countProbe(node, checked string, passed bool, took time.Duration) {
+	result := "fail"
+	if passed {
+		result = "pass"
+	}
+	labelled.ifKnown(node, func() {
+		probesTotal.WithLabelValues(node, checked, result).Inc()
+		probeDuration.WithLabelValues(node, checked).Observe(took.Seconds())
+	})
+}
+
+func countTransition(node, checked, to string) {
+	labelled.ifKnown(node, func() { transitionsTotal.WithLabelValues(node, checked, to).Inc() })
+}
+
+// stateCollector reports the present state of the running configuration.
+type stateCollector struct{}
+
+// Describe implements prometheus.Collector.
+func (stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- nodeUp
+	descriptions <- failOpen
+}
+
+// Collect implements prometheus.Collector.
+func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
+	app := liveApps.newest()
+	if app == nil {
+		return
+	}
+	type series struct {
+		node    string
+		service service.Service
+	}
+	up := make(map[series]float64)
+	var open [service.Count]float64
+	for _, policy := range app.allPolicies() {
+		for _, m := range policy.checkedMembers() {
+			for s := range service.Count {
+				switch m.prober.verdict(s) {
+				case health.Up:
+					// Where sites check a node differently, down is what matters.
+					if _, known := up[series{m.address, s}]; !known {
+						up[series{m.address, s}] = 1
+					}
+				case health.Down:
+					up[series{m.address, s}] = 0
+				}
+			}
+		}
+		for s := range service.Count {
+			if policy.failsOpen(s) {
+				open[s] = 1
+			}
+		}
+	}
+	for s, value := range up {
+		metrics <- prometheus.MustNewConstMetric(nodeUp, prometheus.GaugeValue, value, s.node, s.service.String())
+	}
+	for s, value := range open {
+		metrics <- prometheus.MustNewConstMetric(failOpen, prometheus.GaugeValue, value, service.Service(s).String())
+	}
+}
+
+// labelled counts the probers of each address, so that the series of a node that
+// nobody checks any more can be deleted.
+var labelled = labelCount{count: make(map[string]int)}
+
+type labelCount struct {
+	mu    sync.Mutex
+	count map[string]int
+}
+
+func (l *labelCount) add(node string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count[node]++
+}
+
+// ifKnown counts something of a node, unless the last prober of it has just ended:
+// a series made now would never be deleted.
+func (l *labelCount) ifKnown(node string, count func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.count[node] > 0 {
+		count()
+	}
+}
+
+func (l *labelCount) remove(node string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.count[node]--; l.count[node] > 0 {
+		return
+	}
+	delete(l.count, node)
+	label := prometheus.Labels{"node": node}
+	probesTotal.DeletePartialMatch(label)
+	probeDuration.DeletePartialMatch(label)
+	transitionsTotal.DeletePartialMatch(label)
+}
