@@ -2,7 +2,11 @@
 // Caddy: the caller says what each node's standing is, and gets a choice.
 package affinity
 
-import "github.com/cespare/xxhash/v2"
+import (
+	"math"
+
+	"github.com/cespare/xxhash/v2"
+)
 
 // Seed is the part of a node's rendezvous hash that depends on its address
 // alone, so that it can be computed once. Two edges agree on a client's node
@@ -33,6 +37,33 @@ func Home(key uint64, seeds []uint64) int {
 	home, highest := -1, uint64(0)
 	for i, seed := range seeds {
 		if score := Score(key, seed); score > highest || home < 0 {
+			home, highest = i, score
+		}
+	}
+	return home
+}
+
+// WeightedScore is a Score for nodes of unequal weight: a node with twice the
+// weight is the home of twice as many clients. Among equal weights it orders
+// nodes as Score does, which costs no logarithm.
+//
+// The method is that of Schindelhauer and Schomaker, "Weighted distributed hash
+// tables", 2005.
+func WeightedScore(key, seed uint64, weight float64) float64 {
+	// 53 bits, in the middle of their steps, make a number between 0 and 1.
+	uniform := (float64(Score(key, seed)>>11) + 0.5) / (1 << 53)
+	return weight / -math.Log(uniform)
+}
+
+// WeightedHome is Home for nodes of unequal weight. Those without weight are
+// nobody's home.
+func WeightedHome(key uint64, seeds []uint64, weights []float64) int {
+	home, highest := -1, 0.0
+	for i, seed := range seeds {
+		if weights[i] <= 0 {
+			continue
+		}
+		if score := WeightedScore(key, seed, weights[i]); score > highest {
 			home, highest = i, score
 		}
 	}

@@ -115,6 +115,50 @@ func TestScoresNeverChange(t *testing.T) {
 	}
 }
 
+func TestWeightedNodesGetTheirShare(t *testing.T) {
+	weights, seeds := []float64{1, 2, 3}, seedsOf(3)
+	counts := make([]int, 3)
+	for _, key := range randomClients(6000) {
+		counts[WeightedHome(key, seeds, weights)]++
+	}
+	for node, count := range counts {
+		if want := 1000 * (node + 1); math.Abs(float64(count-want)) > 0.05*float64(want) {
+			t.Errorf("the node of weight %d has %d of 6000 clients, want %d within 5 %%", node+1, count, want)
+		}
+	}
+}
+
+func TestEqualWeightsChangeNothing(t *testing.T) {
+	seeds := seedsOf(5)
+	for _, key := range randomClients(10_000) {
+		if plain, weighted := Home(key, seeds), WeightedHome(key, seeds, []float64{7, 7, 7, 7, 7}); plain != weighted {
+			t.Fatalf("client %#x is at %d, with equal weights at %d", key, plain, weighted)
+		}
+	}
+}
+
+func TestAHeavierNodeOnlyGainsClients(t *testing.T) {
+	seeds := seedsOf(3)
+	for _, key := range randomClients(10_000) {
+		before, after := WeightedHome(key, seeds, []float64{1, 1, 1}), WeightedHome(key, seeds, []float64{1, 1.5, 1})
+		if before != after && after != 1 {
+			t.Fatalf("a client moved from %d to %d", before, after)
+		}
+	}
+}
+
+func TestANodeWithoutWeightIsNobodysHome(t *testing.T) {
+	seeds := seedsOf(3)
+	for _, key := range randomClients(1000) {
+		if WeightedHome(key, seeds, []float64{1, 0, 1}) == 1 {
+			t.Fatal("a node of weight 0 has a client")
+		}
+	}
+	if home := WeightedHome(1, seeds, []float64{0, 0, 0}); home != -1 {
+		t.Errorf("home is %d although no node has weight", home)
+	}
+}
+
 func TestHomeOfNoNode(t *testing.T) {
 	if got := Home(1, nil); got != -1 {
 		t.Errorf("home is %d, want -1", got)
