@@ -29,6 +29,11 @@ import (
 //		ipv4_prefix <bits>
 //		ipv6_prefix <bits>
 //		fallback    <policy> [<options...>]
+//		failback    <idle duration>
+//		weight      <node> <n>
+//		backup      <nodes...>
+//		drain       <nodes...>
+//		slow_start  <duration>
 //		fail_closed
 //		health_check off
 //		health_check [services] {
@@ -48,7 +53,10 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		err := seen.check(option)
+		var err error
+		if option != "weight" { // of which there is one for each node
+			err = seen.check(option)
+		}
 		if err == nil {
 			err = p.unmarshalOption(d, option)
 		}
@@ -87,6 +95,18 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 		p.IPv6Prefix, err = prefixArgument(d, option, 128)
 	case "fallback":
 		p.FallbackRaw, err = unmarshalFallback(d)
+	case "failback":
+		var idle caddy.Duration
+		idle, err = durationArgument(d, option)
+		p.Failback = &idle
+	case "weight":
+		err = p.unmarshalWeight(d)
+	case "backup":
+		p.Backup, err = nodeArguments(d, option)
+	case "drain":
+		p.Drain, err = nodeArguments(d, option)
+	case "slow_start":
+		p.SlowStart, err = durationArgument(d, option)
 	case "fail_closed":
 		p.FailClosed = true
 		err = noArgument(d, option)
@@ -179,6 +199,36 @@ func unmarshalFallback(d *caddyfile.Dispenser) (json.RawMessage, error) {
 		return nil, fmt.Errorf("fallback: module %s (%T) is not a selection policy", id, module)
 	}
 	return caddyconfig.JSONModuleObject(selector, "policy", name, nil), nil
+}
+
+// unmarshalWeight reads the weight of one node.
+func (p *Policy) unmarshalWeight(d *caddyfile.Dispenser) error {
+	words := d.RemainingArgs()
+	if len(words) != 2 {
+		return errors.New("weight needs a node and a number")
+	}
+	node := words[0]
+	weight, err := strconv.Atoi(words[1])
+	if err != nil {
+		return fmt.Errorf("the weight of '%s' must be from 0 to %d, not '%s'", node, mostWeight, words[1])
+	}
+	if _, twice := p.Weights[node]; twice {
+		return fmt.Errorf("the weight of '%s' is already specified", node)
+	}
+	if p.Weights == nil {
+		p.Weights = make(map[string]int)
+	}
+	p.Weights[node] = weight
+	return nil
+}
+
+// nodeArguments reads the nodes of an option.
+func nodeArguments(d *caddyfile.Dispenser, option string) ([]string, error) {
+	nodes := d.RemainingArgs()
+	if len(nodes) == 0 {
+		return nil, fmt.Errorf("%s needs at least one node", option)
+	}
+	return nodes, nil
 }
 
 // unmarshalHealthCheck reads the option 'health_check', a module with its own

@@ -163,15 +163,15 @@ func (p *Policy) isStatic(m *member) bool {
 	return slices.ContainsFunc(p.host.Upstreams, func(u *reverseproxy.Upstream) bool { return u.Dial == m.dial })
 }
 
-// checkedMembers returns the members whose health is checked.
-func (p *Policy) checkedMembers() []*member {
-	var checked []*member
+// allMembers returns the nodes that the policy knows.
+func (p *Policy) allMembers() []*member {
+	var all []*member
 	for _, m := range p.roster.Load().members {
-		if m != nil && m.prober != nil {
-			checked = append(checked, m)
+		if m != nil {
+			all = append(all, m)
 		}
 	}
-	return checked
+	return all
 }
 
 // failsOpen reports whether a new client's request for a service would be sent

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -162,12 +163,11 @@ func (c *call) chooseOwn() *reverseproxy.Upstream {
 	if pinned == nil {
 		key = c.clientKey()
 		if p.Affinity != byNothing && !c.isFallbackDue() {
-			c.align()
-			own, why = c.roster.byPool[affinity.Home(key, c.roster.seeds)], p.hashed
+			own, why = c.homeOrMoved(key)
 		}
 	}
 	if own != nil {
-		if i := c.position(own); c.standing(i, nil).Suits(own == pinned) {
+		if i := c.position(own); c.standing(i, nil).Suits(own == pinned) && (own == pinned || c.warmth(own) == 1) {
 			switch {
 			case c.again, p.hashed == hashedHeader: // which the proxy may rewrite before a retry
 				c.remember(&visit{key: key, pinned: pinned, current: current, secure: secure, chosen: own})
@@ -249,23 +249,89 @@ func (c *call) pick(v *visit, tiers []affinity.Tier, best affinity.Tier) (chosen
 	default:
 		chosen = affinity.NoPin
 	}
-	if chosen == affinity.NoPin {
-		why = p.hashed
-		var highest uint64
-		for i, seed := range c.roster.seeds {
-			if tiers[i] != best {
-				continue
-			}
-			if score := affinity.Score(v.key, seed); chosen == affinity.NoPin || score > highest {
-				chosen, highest = i, score
-			}
+	if chosen != affinity.NoPin {
+		if moved {
+			why = failedOver
 		}
-		moved = moved || chosen != affinity.Home(v.key, c.roster.seeds)
+		return chosen, why
 	}
-	if moved {
+	if own, reason := c.homeOrMoved(v.key); reason == movedBefore {
+		if i := c.position(own); tiers[i] == best {
+			return i, movedBefore
+		}
+	}
+	chosen, why = c.highest(v.key, tiers, best), p.hashed
+	home := c.roster.homes.of(v.key)
+	if chosen != home {
+		c.noteMove(v.key, home, chosen)
+	}
+	if moved || chosen != home {
 		why = failedOver
 	}
 	return chosen, why
+}
+
+// highest returns the candidate that rendezvous hashing names for a client.
+func (c *call) highest(key uint64, tiers []affinity.Tier, best affinity.Tier) int {
+	var seedsBuffer [16]uint64
+	var weightsBuffer [16]float64
+	var indexesBuffer [16]int
+	seeds, weights, indexes := seedsBuffer[:0], weightsBuffer[:0], indexesBuffer[:0]
+	equal := true
+	for i, m := range c.roster.byPool {
+		if tiers[i] != best {
+			continue
+		}
+		// A node without weight is a candidate only where there is no other.
+		weight := max(m.weight, 1) * c.warmth(m)
+		seeds, weights, indexes = append(seeds, m.seed), append(weights, weight), append(indexes, i)
+		equal = equal && weight == weights[0]
+	}
+	if equal {
+		return indexes[affinity.Home(key, seeds)]
+	}
+	return indexes[affinity.WeightedHome(key, seeds, weights)]
+}
+
+// warmth returns which part of its weight a node has, for new clients.
+func (c *call) warmth(m *member) float64 {
+	if c.policy.SlowStart == 0 || m.prober == nil {
+		return 1
+	}
+	return m.prober.warmth(c.service, time.Duration(c.policy.SlowStart))
+}
+
+// homeOrMoved returns the node that a client without a cookie belongs to, and
+// why: its home, or the node it was moved to when that could not be used.
+func (c *call) homeOrMoved(key uint64) (*member, reason) {
+	c.align()
+	if moved := c.policy.moved; moved != nil && !moved.Empty() && c.isKnownByKey() {
+		client := affinity.Client{Key: key, Service: uint8(c.service)}
+		if dial, found := moved.Find(client); found {
+			if m := c.roster.byDial[dial]; m != nil && c.position(m) != affinity.NoPin {
+				return m, movedBefore
+			}
+			moved.Forget(client)
+		}
+	}
+	return c.roster.byPool[c.roster.homes.of(key)], c.policy.hashed
+}
+
+// noteMove remembers where a client was sent that is known only by its key, if
+// its home could not have taken it. A node that is only full, or that failed
+// this one request, will be its home again at the next.
+func (c *call) noteMove(key uint64, home, chosen int) {
+	standing := c.standing(home, nil)
+	standing.Full = false
+	if c.policy.moved == nil || !c.isKnownByKey() || standing.Suits(false) && c.warmth(c.roster.byPool[home]) == 1 {
+		return
+	}
+	c.policy.moved.Remember(affinity.Client{Key: key, Service: uint8(c.service)}, c.roster.byPool[chosen].dial)
+}
+
+// isKnownByKey reports whether the client gets no cookie with the answer.
+func (c *call) isKnownByKey() bool {
+	return c.policy.cookie == nil || c.service != service.GUI || c.writer == nil
 }
 
 // leastRequests returns the candidate with the fewest requests in flight, one of
@@ -322,6 +388,9 @@ func (c *call) standing(i int, failed []*member) affinity.Standing {
 		Healthy: upstream.Healthy(),
 		Full:    upstream.Full(),
 		Failed:  failed != nil && slices.Contains(failed, m),
+		// A node that takes no new clients keeps those with a cookie.
+		Draining: m.isDraining(),
+		Backup:   m.backup,
 	}
 	if m.prober != nil {
 		verdict := m.prober.verdict(c.service)
@@ -459,18 +528,22 @@ const (
 	hashedHeader
 	chosenByFallback
 	leastConnections
+	movedBefore
 	failedOver
 	failedOpen
+
+	reasons // their number
 )
 
 // The values of the placeholders, boxed once.
 var (
-	reasonLabels = [...]any{
+	reasonLabels = [reasons]any{
 		pinnedByCookie:   "cookie",
 		hashedClientIP:   "client_ip",
 		hashedHeader:     "header",
 		chosenByFallback: "fallback",
 		leastConnections: "least_conn",
+		movedBefore:      "moved",
 		failedOver:       "failover",
 		failedOpen:       "fail_open",
 	}
@@ -488,8 +561,9 @@ const (
 	affinityPlaceholder = "http.tigergraph.affinity"
 )
 
-// label sets the placeholders.
+// label sets the placeholders, and counts the choice.
 func (c *call) label(m *member, why reason) {
+	m.selections.count(m.address, c.service, why)
 	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return

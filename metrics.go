@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,19 +31,26 @@ var (
 		Name: "caddy_tigergraph_transitions_total",
 		Help: "Changes of a health verdict.",
 	}, []string{"node", "service", "to"})
+
+	selectionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_tigergraph_selections_total",
+		Help: "Choices of a node for an attempt to send a request, by the reason.",
+	}, []string{"node", "service", "affinity"})
 )
 
 // The gauges are computed when they are asked for.
 var (
 	nodeUp = prometheus.NewDesc("caddy_tigergraph_node_up",
 		"Whether a node's service is up: 1 up, 0 down. Missing while it is unknown.", []string{"node", "service"}, nil)
+	nodeDraining = prometheus.NewDesc("caddy_tigergraph_node_draining",
+		"Whether a node takes no new clients, by the configuration or by a call.", []string{"node"}, nil)
 	failOpen = prometheus.NewDesc("caddy_tigergraph_fail_open",
 		"Whether a service's requests go to nodes that are down by their checks, because all are.", []string{"service"}, nil)
 )
 
 // registerMetrics makes the metrics part of a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{probesTotal, probeDuration, transitionsTotal, stateCollector{}} {
+	for _, collector := range []prometheus.Collector{probesTotal, probeDuration, transitionsTotal, selectionsTotal, stateCollector{}} {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &registered) {
 			return fmt.Errorf("registering metrics: %w", err)
@@ -72,6 +80,7 @@ type stateCollector struct{}
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- nodeUp
+	descriptions <- nodeDraining
 	descriptions <- failOpen
 }
 
@@ -87,8 +96,15 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	up := make(map[series]float64)
 	var open [service.Count]float64
+	draining := make(map[string]float64)
 	for _, policy := range app.allPolicies() {
-		for _, m := range policy.checkedMembers() {
+		for _, m := range policy.allMembers() {
+			if draining[m.address] = max(draining[m.address], 0); m.isDraining() {
+				draining[m.address] = 1
+			}
+			if m.prober == nil {
+				continue
+			}
 			for s := range service.Count {
 				switch m.prober.verdict(s) {
 				case health.Up:
@@ -109,6 +125,9 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	for s, value := range up {
 		metrics <- prometheus.MustNewConstMetric(nodeUp, prometheus.GaugeValue, value, s.node, s.service.String())
+	}
+	for node, value := range draining {
+		metrics <- prometheus.MustNewConstMetric(nodeDraining, prometheus.GaugeValue, value, node)
 	}
 	for s, value := range open {
 		metrics <- prometheus.MustNewConstMetric(failOpen, prometheus.GaugeValue, value, service.Service(s).String())
@@ -151,4 +170,24 @@ func (l *labelCount) remove(node string) {
 	probesTotal.DeletePartialMatch(label)
 	probeDuration.DeletePartialMatch(label)
 	transitionsTotal.DeletePartialMatch(label)
+}
+
+// forgetSelections deletes the series of a node that no configuration uses.
+func forgetSelections(node string) {
+	selectionsTotal.DeletePartialMatch(prometheus.Labels{"node": node})
+}
+
+// selectionCounters are a member's counters of selections, each made when it is
+// first needed, so that there are no series of what never happens.
+type selectionCounters [service.Count][reasons]atomic.Pointer[prometheus.Counter]
+
+// count counts a selection.
+func (c *selectionCounters) count(node string, s service.Service, why reason) {
+	counter := c[s][why].Load()
+	if counter == nil {
+		resolved := selectionsTotal.WithLabelValues(node, s.String(), reasonLabels[why].(string))
+		counter = &resolved
+		c[s][why].Store(counter)
+	}
+	(*counter).Inc()
 }

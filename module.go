@@ -4,6 +4,7 @@ package tigergraph
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -44,6 +45,7 @@ type App struct {
 	nodes    map[string]*node
 	policies []*Policy
 	stop     context.CancelFunc
+	released bool // no node may be acquired any more
 
 	eventsMu sync.Mutex
 	emitting bool
@@ -154,6 +156,9 @@ func (a *App) refresh(ctx context.Context) {
 		for _, policy := range a.allPolicies() {
 			wait = min(wait, policy.renewTokens(now))
 			policy.forget(now)
+			if policy.moved != nil {
+				policy.moved.Tidy()
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -249,16 +254,39 @@ func (a *App) node(address string) *node {
 	if known, ok := a.nodes[address]; ok {
 		return known
 	}
-	created := &node{address: address}
-	a.nodes[address] = created
-	return created
+	if a.released {
+		return &node{address: address}
+	}
+	pooled, _, _ := nodes.LoadOrNew(address, func() (caddy.Destructor, error) { // which never fails
+		return &node{address: address}, nil
+	})
+	a.nodes[address] = pooled.(*node)
+	return a.nodes[address]
+}
+
+// Cleanup gives up the nodes. What they are can still be read.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.released {
+		return nil
+	}
+	a.released = true
+	var errs []error
+	for address := range a.nodes {
+		if _, err := nodes.Delete(address); err != nil {
+			errs = append(errs, fmt.Errorf("giving up %s: %w", address, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Interface guards
 var (
-	_ caddy.App         = (*App)(nil)
-	_ caddy.Module      = (*App)(nil)
-	_ caddy.Provisioner = (*App)(nil)
+	_ caddy.App          = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+	_ caddy.Module       = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
 
 	_ caddyevents.Handler = startHandler{}
 )

@@ -1,6 +1,76 @@
 package tigergraph
 
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// nodes holds each node that a configuration uses, by its address, so that a
+// drain survives reloads.
+var nodes = caddy.NewUsagePool()
+
 // node is one TigerGraph node, shared by all policies that use its address.
 type node struct {
-	address string
+	address  string
+	draining atomic.Bool // at run time, beside what configurations say
+
+	mu    sync.Mutex
+	until time.Time   // when the drain ends by itself; zero: not
+	timer *time.Timer // which ends it
+}
+
+// drain lets the node take no new clients until ready is called or, unless that
+// is 0, for so long.
+func (n *node) drain(duration time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopTimer()
+	n.draining.Store(true)
+	if duration == 0 {
+		return
+	}
+	n.until = time.Now().Add(duration)
+	var timer *time.Timer
+	timer = time.AfterFunc(duration, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.timer == timer { // no other drain has begun meanwhile
+			n.stopTimer()
+			n.draining.Store(false)
+		}
+	})
+	n.timer = timer
+}
+
+// ready ends the drain.
+func (n *node) ready() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopTimer()
+	n.draining.Store(false)
+}
+
+// stopTimer forgets when the drain would end. The caller holds the lock.
+func (n *node) stopTimer() {
+	if n.timer != nil {
+		n.timer.Stop()
+	}
+	n.timer, n.until = nil, time.Time{}
+}
+
+// drainUntil returns when the drain ends by itself, zero if it does not.
+func (n *node) drainUntil() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.until
+}
+
+// Destruct ends the drain when no configuration uses the node any more.
+func (n *node) Destruct() error {
+	n.ready()
+	forgetSelections(n.address)
+	return nil
 }

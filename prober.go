@@ -48,6 +48,9 @@ type serviceProber struct {
 	service service.Service
 	verdict atomic.Uint32 // a health.Verdict; all that requests read
 	early   chan struct{} // asks for a probe before it is due
+	// cameUp is when it came up after being down, in nanoseconds since 1970; 0 if
+	// it was up from the beginning.
+	cameUp atomic.Int64
 
 	mu     sync.Mutex
 	report probeReport
@@ -266,6 +269,9 @@ func (s *serviceProber) record(owner *probeOwner, plan ProbePlan, failure error,
 		s.report.since = began.Add(took)
 	}
 	report := s.report
+	if changed && before == health.Down {
+		s.cameUp.Store(report.since.UnixNano())
+	}
 	s.verdict.Store(uint32(report.Verdict))
 	s.mu.Unlock()
 
@@ -302,4 +308,18 @@ func (p *prober) verdict(of service.Service) health.Verdict {
 		return health.Verdict(s.verdict.Load())
 	}
 	return health.Off
+}
+
+// warmth returns which part of its weight a service has that came up lately, if
+// it is to have all of it after so long: a tenth at first, and steadily more.
+func (p *prober) warmth(of service.Service, slowStart time.Duration) float64 {
+	s := p.services[of]
+	if s == nil {
+		return 1
+	}
+	cameUp := s.cameUp.Load()
+	if cameUp == 0 {
+		return 1
+	}
+	return health.Warmth(time.Since(time.Unix(0, cameUp)), slowStart)
 }

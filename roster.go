@@ -14,9 +14,13 @@ import (
 type member struct {
 	*node
 	// dial is the upstream's address as configured, placeholders and all.
-	dial  string
-	index int
-	seed  uint64
+	dial   string
+	index  int
+	seed   uint64
+	weight float64
+	backup bool
+	// retiring: the configuration lets it take no new clients.
+	retiring bool
 	// label is the address as the value of a placeholder; putting a string into
 	// an interface on each request would allocate.
 	label any
@@ -29,6 +33,7 @@ type member struct {
 	// choices are what may have to be remembered of a request that was sent here.
 	choices      [4]choice
 	placeholders usualPlaceholders
+	selections   selectionCounters
 }
 
 // choice is a first choice of a node. Remembering a pointer to one that exists
@@ -40,7 +45,14 @@ type choice struct {
 }
 
 func newMember(p *Policy, n *node, dial string, index int) *member {
-	m := &member{node: n, dial: dial, index: index, seed: affinity.Seed(n.address), label: n.address}
+	m := &member{
+		node: n, dial: dial, index: index, seed: affinity.Seed(n.address), label: n.address,
+		weight: 1, backup: slices.Contains(p.Backup, dial),
+	}
+	if weight, set := p.Weights[dial]; set {
+		m.weight = float64(weight)
+	}
+	m.retiring = m.weight == 0 || slices.Contains(p.Drain, dial)
 	m.choices = [...]choice{
 		{policy: p, member: m},
 		{policy: p, member: m, secure: true},
@@ -63,6 +75,9 @@ func (m *member) choice(secure, pinned bool) *choice {
 	}
 	return &m.choices[i]
 }
+
+// isDraining reports whether the node takes no new clients.
+func (m *member) isDraining() bool { return m.retiring || m.draining.Load() }
 
 // roster is a picture of the nodes that a policy knows and of the tokens that
 // are valid for them. It is immutable; changes make a new one.
@@ -89,10 +104,46 @@ func (c cookieLines) line(secure bool) string {
 type alignment struct {
 	pool   reverseproxy.UpstreamPool
 	byPool []*member
-	seeds  []uint64 // by index in the pool
+	homes  homes
 	// position is the index in the pool, by index of the member; NoPin where the
 	// pool lacks it.
 	position []int
+}
+
+// homes are the nodes that clients belong to while all is well: the primaries
+// with a weight, or all if there are none.
+type homes struct {
+	indexes []int // in the pool
+	seeds   []uint64
+	weights []float64 // nil if they are equal
+}
+
+func newHomes(members []*member) (h homes) {
+	eligible := func(m *member) bool { return !m.backup && m.weight > 0 }
+	if !slices.ContainsFunc(members, eligible) {
+		eligible = func(*member) bool { return true }
+	}
+	equal := true
+	for i, m := range members {
+		if eligible(m) {
+			h.indexes = append(h.indexes, i)
+			h.seeds = append(h.seeds, m.seed)
+			h.weights = append(h.weights, max(m.weight, 1)) // those of weight 0 are equal
+			equal = equal && h.weights[0] == h.weights[len(h.weights)-1]
+		}
+	}
+	if equal {
+		h.weights = nil
+	}
+	return h
+}
+
+// of returns the index in the pool of a client's home.
+func (h *homes) of(key uint64) int {
+	if h.weights == nil {
+		return h.indexes[affinity.Home(key, h.seeds)]
+	}
+	return h.indexes[affinity.WeightedHome(key, h.seeds, h.weights)]
 }
 
 // same reports whether an upstream stands where it did.
@@ -133,7 +184,6 @@ func (r *roster) align(pool reverseproxy.UpstreamPool) *roster {
 	aligned.alignment = alignment{
 		pool:     slices.Clone(pool),
 		byPool:   make([]*member, len(pool)),
-		seeds:    make([]uint64, len(pool)),
 		position: make([]int, len(r.members)),
 	}
 	for i := range aligned.position {
@@ -141,11 +191,12 @@ func (r *roster) align(pool reverseproxy.UpstreamPool) *roster {
 	}
 	for i, upstream := range pool {
 		m := r.byDial[upstream.Dial]
-		aligned.byPool[i], aligned.seeds[i] = m, m.seed
+		aligned.byPool[i] = m
 		if aligned.position[m.index] == affinity.NoPin {
 			aligned.position[m.index] = i
 		}
 	}
+	aligned.homes = newHomes(aligned.byPool)
 	return &aligned
 }
 

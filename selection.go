@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +47,7 @@ func init() {
 // ------------|-------------
 // `{http.tigergraph.node}` | The address of the chosen node
 // `{http.tigergraph.service}` | `gui`, `gsql` or `restpp`
-// `{http.tigergraph.affinity}` | Why that node: `cookie`, `client_ip`, `header`, `fallback`, `least_conn`, `failover` (the client's own node could not be used), `fail_open`
+// `{http.tigergraph.affinity}` | Why that node: `cookie`, `client_ip`, `header`, `fallback`, `least_conn`, `failover` (the client's own node could not be used), `moved` (to where it was moved then), `fail_open`
 type Policy struct {
 	// What keeps a client on its node:
 	//
@@ -77,6 +80,29 @@ type Policy struct {
 	// the hash of the client's address. An error with an affinity other than
 	// `cookie`.
 	FallbackRaw json.RawMessage `json:"fallback,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
+
+	// How long a client without a cookie, which was moved because its own node
+	// could not be used, has to be idle before it goes back. 0 sends it back at
+	// once. Up to 65536 such clients are remembered for each policy, the least
+	// recently seen forgotten first. Default: 30m.
+	Failback *caddy.Duration `json:"failback,omitempty"`
+
+	// The weights of nodes by their address: one of weight 2 gets twice as many
+	// clients as one of weight 1, and one of weight 0 no new clients. 0 to 65535.
+	// Default: 1.
+	Weights map[string]int `json:"weights,omitempty"`
+
+	// The addresses of nodes that get requests only while no other node can take
+	// them, as those of a disaster-recovery cluster. Their data may be old, so a
+	// cookie for one counts only for as long.
+	Backup []string `json:"backup,omitempty"`
+
+	// The addresses of nodes that take no new clients. Those with a cookie stay.
+	Drain []string `json:"drain,omitempty"`
+
+	// How long a node whose service comes up again gets fewer new clients than its
+	// weight says: a tenth at first, and steadily more. Default: 0, off.
+	SlowStart caddy.Duration `json:"slow_start,omitempty"`
 
 	// Whether requests fail with 503 when the checks find every node down. Default:
 	// false: then every node that Caddy finds available gets requests, because
@@ -114,9 +140,18 @@ type Policy struct {
 	released      bool        // no prober may be acquired any more; guarded by mu
 	warnedOpen    [service.Count]atomic.Bool
 
+	moved *affinity.Moved // nil if clients go back at once
+
 	dynamic bool        // the pool may change
 	asked   atomic.Bool // a dynamic pool was handed over since the last look
 }
+
+const (
+	defaultFailback = 30 * time.Minute
+	// mostMoved bounds the memory of moved clients to a few megabytes.
+	mostMoved  = 1 << 16
+	mostWeight = 1<<16 - 1
+)
 
 // The affinities.
 const (
@@ -190,10 +225,21 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		}
 	}
 
+	idle := defaultFailback
+	if p.Failback != nil {
+		idle = time.Duration(*p.Failback)
+	}
+	if idle > 0 {
+		p.moved = affinity.NewMoved(idle, mostMoved)
+	}
+
 	p.roster.Store(new(roster))
 	if host != nil {
 		p.host = host
 		p.dynamic = host.DynamicUpstreamsRaw != nil
+		if err := p.checkNodes(host.Upstreams); err != nil {
+			return err
+		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
 		if err := p.provisionHealthCheck(ctx); err != nil {
 			return err
@@ -292,6 +338,24 @@ func (p *Policy) check() error {
 	if p.HealthCheckOff && p.HealthCheckRaw != nil {
 		return errors.New("health_check is both off and configured")
 	}
+	if p.Failback != nil && *p.Failback < 0 {
+		return fmt.Errorf("failback must not be negative, got %s", time.Duration(*p.Failback))
+	}
+	if p.SlowStart < 0 {
+		return fmt.Errorf("slow_start must not be negative, got %s", time.Duration(p.SlowStart))
+	}
+	for _, node := range slices.Sorted(maps.Keys(p.Weights)) {
+		if weight := p.Weights[node]; weight < 0 || weight > mostWeight {
+			return fmt.Errorf("the weight of '%s' must be from 0 to %d, not %d", node, mostWeight, weight)
+		}
+	}
+	for option, nodes := range map[string][]string{"backup": p.Backup, "drain": p.Drain} {
+		for i, node := range nodes {
+			if slices.Contains(nodes[:i], node) {
+				return fmt.Errorf("%s names '%s' twice", option, node)
+			}
+		}
+	}
 	if p.affinity() != byCookie {
 		if p.Cookie != nil {
 			return fmt.Errorf("the option 'cookie' needs the affinity 'cookie', not '%s'", p.affinity())
@@ -308,6 +372,31 @@ func (p *Policy) check() error {
 	if p.IPv6Prefix != 0 {
 		if err := checkPrefix("ipv6_prefix", p.IPv6Prefix, 128); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkNodes refuses options for nodes that are no upstreams. Dynamic upstreams
+// are not known yet, so that there is only a warning.
+func (p *Policy) checkNodes(upstreams reverseproxy.UpstreamPool) error {
+	var known []string
+	for _, upstream := range upstreams {
+		known = append(known, upstream.Dial)
+	}
+	named := map[string][]string{
+		"weight": slices.Sorted(maps.Keys(p.Weights)), "backup": p.Backup, "drain": p.Drain,
+	}
+	for _, option := range slices.Sorted(maps.Keys(named)) {
+		for _, node := range named[option] {
+			if slices.Contains(known, node) {
+				continue
+			}
+			if !p.dynamic {
+				return fmt.Errorf("%s: '%s' is not an upstream; the upstreams are %s", option, node, strings.Join(known, ", "))
+			}
+			p.logger.Warn("option for a node that is not a static upstream",
+				zap.String("option", option), zap.String("node", node))
 		}
 	}
 	return nil

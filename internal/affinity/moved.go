@@ -60,10 +60,11 @@ func (m *Moved) Forget(client Client) {
 // Tidy frees the memory of idle clients.
 func (m *Moved) Tidy() {
 	m.clients.DeleteExpired()
-	// A client that is remembered at this very moment may be missed until the
-	// next one is: it goes home a little early.
 	if m.clients.Len() == 0 {
 		m.empty.Store(true)
+		if m.clients.Len() != 0 { // one was remembered meanwhile
+			m.empty.Store(false)
+		}
 	}
 }
 
