@@ -289,7 +289,7 @@ var unknownClient = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 // explain turns the failure of a probe into plain words.
 func (s *Services) explain(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %s", s.plan.Timeout)
+		return health.TimeoutError{Limit: s.plan.Timeout}
 	}
 	// What is wrong with a certificate may be said; of an answer, errors quote
 	// what they found.

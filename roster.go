@@ -200,6 +200,15 @@ func (r *roster) align(pool reverseproxy.UpstreamPool) *roster {
 	return &aligned
 }
 
+// upstream returns a member's upstream in the last pool, nil if it was not in
+// there.
+func (r *roster) upstream(m *member) *reverseproxy.Upstream {
+	if m.index >= len(r.position) || r.position[m.index] == affinity.NoPin {
+		return nil
+	}
+	return r.pool[r.position[m.index]]
+}
+
 // knows reports whether every upstream of a pool is a member.
 func (r *roster) knows(pool reverseproxy.UpstreamPool) bool {
 	for _, upstream := range pool {

@@ -13,6 +13,10 @@ const MostBody = 64 << 10
 // ErrTooLong is the failure of an answer with more than MostBody bytes.
 var ErrTooLong = fmt.Errorf("the answer is longer than %d KiB", MostBody>>10)
 
+// ErrBody is the failure of an answer that is not what the service says when it
+// is well.
+var ErrBody = errors.New("not the answer of a service that is well")
+
 // GUI judges an answer of the application server to /api/ping. The documented
 // bodies differ: error is false or the string "false", or missing.
 func GUI(status int, body []byte) error {
@@ -20,23 +24,23 @@ func GUI(status int, body []byte) error {
 		return err
 	}
 	if status != http.StatusOK {
-		return fmt.Errorf("status %d, expected 200", status)
+		return StatusError(status)
 	}
 	var answer struct {
 		Message json.RawMessage `json:"message"`
 		Error   json.RawMessage `json:"error"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return errors.New("the answer is not a JSON object")
+		return fmt.Errorf("%w: no JSON object", ErrBody)
 	}
 	if string(answer.Message) != `"pong"` {
-		return errors.New("the answer's message is not pong")
+		return fmt.Errorf("%w: its message is not pong", ErrBody)
 	}
 	switch string(answer.Error) {
 	case "", "false", `"false"`:
 		return nil
 	}
-	return errors.New("the answer says that there is an error")
+	return fmt.Errorf("%w: it says that there is an error", ErrBody)
 }
 
 // Gateway judges an answer of GSQL or RESTPP. Whatever they say proves that they
@@ -45,7 +49,19 @@ func GUI(status int, body []byte) error {
 func Gateway(status int) error {
 	switch status {
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		return fmt.Errorf("status %d: the node's nginx does not reach the service", status)
+		return StatusError(status)
 	}
 	return nil
+}
+
+// StatusError is the failure of an answer by its status.
+type StatusError int
+
+// Error says what the status means.
+func (e StatusError) Error() string {
+	switch e {
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		return fmt.Sprintf("status %d: the node's nginx does not reach the service", int(e))
+	}
+	return fmt.Sprintf("status %d, expected 200", int(e))
 }

@@ -1,0 +1,135 @@
+package tigergraph
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() {
+	caddy.RegisterModule(new(Admin))
+}
+
+// Admin adds to Caddy's admin endpoint:
+//
+// Call | Does
+// -----|-----
+// `GET /tigergraph/nodes` | lists the nodes, their drains, load and health
+// `POST /tigergraph/drain` | lets a node take no new clients: `{"node": "m1:14240", "for": "1h", "force": false}`
+// `POST /tigergraph/ready` | ends that: `{"node": "m1:14240"}`
+//
+// It holds no state: Caddy may answer with the endpoint of a configuration that
+// failed to load, while the one before goes on serving.
+type Admin struct{}
+
+// CaddyModule returns the Caddy module information.
+func (*Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.tigergraph",
+		New: func() caddy.Module { return new(Admin) },
+	}
+}
+
+const adminPrefix = "/tigergraph/"
+
+// mostAdminBody is far more than any call needs.
+const mostAdminBody = 64 << 10
+
+// Routes implements caddy.AdminRouter.
+func (a *Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPrefix, Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
+	app := liveApp.Load()
+	if app == nil {
+		app = new(App) // one without nodes
+	}
+	var answer any
+	var err error
+	switch call := strings.TrimPrefix(r.URL.Path, adminPrefix); call {
+	case "nodes":
+		if err = expectMethod(w, r, http.MethodGet); err == nil {
+			answer = app.statuses()
+		}
+	case "drain":
+		var request struct {
+			Node  string        `json:"node"`
+			For   drainDuration `json:"for"`
+			Force bool          `json:"force"`
+		}
+		const shape = `{"node": "m1:14240", "for": "1h", "force": false}`
+		if err = decode(w, r, &request, shape); err == nil {
+			answer, err = app.drain(request.Node, time.Duration(request.For), request.Force)
+		}
+	case "ready":
+		var request struct {
+			Node string `json:"node"`
+		}
+		if err = decode(w, r, &request, `{"node": "m1:14240"}`); err == nil {
+			answer, err = app.ready(request.Node)
+		}
+	default:
+		err = refuse(http.StatusNotFound, "there is no call %q; expected nodes, drain or ready", call)
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(answer); err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	return nil
+}
+
+func expectMethod(w http.ResponseWriter, r *http.Request, method string) error {
+	if r.Method == method {
+		return nil
+	}
+	w.Header().Set("Allow", method)
+	return refuse(http.StatusMethodNotAllowed, "the method of %s must be %s, not %s", r.URL.Path, method, r.Method)
+}
+
+// decode reads the body of a POST, which must be one JSON object of this shape.
+func decode(w http.ResponseWriter, r *http.Request, request any, shape string) error {
+	if err := expectMethod(w, r, http.MethodPost); err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, mostAdminBody))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(request)
+	if err == nil {
+		if _, extra := decoder.Token(); !errors.Is(extra, io.EOF) {
+			err = errors.New("there is more after the object")
+		}
+	}
+	if err != nil {
+		return refuse(http.StatusBadRequest, "the body must be JSON such as %s: %w", shape, err)
+	}
+	return nil
+}
+
+// drainDuration is how long a drain is to last.
+type drainDuration time.Duration
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *drainDuration) UnmarshalJSON(text []byte) error {
+	var duration caddy.Duration
+	if err := duration.UnmarshalJSON(text); err != nil {
+		return fmt.Errorf("'for' must be a duration such as 30m or 1h, at most %s", longestDrain)
+	}
+	*d = drainDuration(duration)
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = (*Admin)(nil)
+	_ caddy.Module      = (*Admin)(nil)
+)

@@ -1,0 +1,453 @@
+package tigergraph
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "tigergraph",
+		Usage: "<command>",
+		Short: "Shows, checks and drains the nodes of a TigerGraph cluster",
+		Long: `
+Talks to a running Caddy about the TigerGraph nodes behind it, or checks nodes
+directly. The exit status is 0 if all is well, 1 if something is down or was
+refused, and 2 if there was nobody to ask.`,
+		CobraFunc: func(root *cobra.Command) {
+			root.AddCommand(statusCommand(), drainCommand(), readyCommand(), checkCommand())
+		},
+	})
+}
+
+// The exit statuses.
+const (
+	exitFine       = 0
+	exitDown       = 1
+	exitCannotTell = 2
+)
+
+// runner makes a function that prints what it has to say a command's.
+func runner(run func(out *printer, flags caddycmd.Flags, arguments []string) (int, error)) func(*cobra.Command, []string) error {
+	return func(command *cobra.Command, arguments []string) error {
+		command.SilenceErrors = true
+		out := newPrinter(command.OutOrStdout())
+		return caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
+			status, err := run(out, flags, arguments)
+			if err != nil {
+				_, _ = fmt.Fprintf(command.ErrOrStderr(), "Error: %s\n", printable(err.Error()))
+			}
+			if status == exitDown && err == nil {
+				err = errors.New("something is down") // the status alone says so
+			}
+			return status, err
+		})(command, nil)
+	}
+}
+
+// addAdminFlags adds the flags by which other commands of Caddy find the admin
+// endpoint.
+func addAdminFlags(command *cobra.Command) *cobra.Command {
+	command.Flags().StringP("address", "", "", "The address of Caddy's admin endpoint")
+	command.Flags().StringP("config", "c", "", "The configuration file to take that address from")
+	command.Flags().StringP("adapter", "a", "", "The name of the adapter for that file")
+	return command
+}
+
+func statusCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "status [--json] [--address <interface>]",
+		Short: "Lists the nodes, their health, load and drains",
+		Args:  cobra.NoArgs,
+		RunE: runner(func(out *printer, flags caddycmd.Flags, _ []string) (int, error) {
+			body, status, err := ask(flags, http.MethodGet, "nodes", nil)
+			if err != nil {
+				return status, err
+			}
+			var nodes []nodeStatus
+			if err := json.Unmarshal(body, &nodes); err != nil {
+				return exitCannotTell, fmt.Errorf("understanding the answer: %w", err)
+			}
+			if flags.Bool("json") {
+				out.print("%s", body)
+			} else {
+				out.nodes(nodes, time.Now())
+			}
+			for _, node := range nodes {
+				for _, s := range node.Services {
+					if s.Verdict == health.Down.String() {
+						return exitDown, nil
+					}
+				}
+			}
+			return exitFine, nil
+		}),
+	}
+	command.Flags().BoolP("json", "", false, "Print JSON")
+	return addAdminFlags(command)
+}
+
+func drainCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "drain <node> [--for <duration>] [--force] [--address <interface>]",
+		Short: "Lets a node take no new clients; those with a cookie stay",
+		Args:  cobra.ExactArgs(1),
+		RunE: runner(func(out *printer, flags caddycmd.Flags, arguments []string) (int, error) {
+			request := map[string]any{"node": arguments[0], "force": flags.Bool("force")}
+			if duration := flags.String("for"); duration != "" {
+				request["for"] = duration
+			}
+			return askAboutNode(out, flags, "drain", request)
+		}),
+	}
+	command.Flags().StringP("for", "", "", "How long, such as 30m or 1h. Default: until the node is said to be ready")
+	command.Flags().BoolP("force", "", false, "Even if it is the last node that takes new clients")
+	return addAdminFlags(command)
+}
+
+func readyCommand() *cobra.Command {
+	return addAdminFlags(&cobra.Command{
+		Use:   "ready <node> [--address <interface>]",
+		Short: "Lets a node take new clients again",
+		Args:  cobra.ExactArgs(1),
+		RunE: runner(func(out *printer, flags caddycmd.Flags, arguments []string) (int, error) {
+			return askAboutNode(out, flags, "ready", map[string]any{"node": arguments[0]})
+		}),
+	})
+}
+
+// askAboutNode makes a call that changes a node, and prints what it is now.
+func askAboutNode(out *printer, flags caddycmd.Flags, call string, request map[string]any) (int, error) {
+	encoded, err := json.Marshal(request)
+	if err != nil {
+		return exitCannotTell, fmt.Errorf("encoding the request: %w", err)
+	}
+	body, status, err := ask(flags, http.MethodPost, call, encoded)
+	if err != nil {
+		return status, err
+	}
+	var node nodeStatus
+	if err := json.Unmarshal(body, &node); err != nil {
+		return exitCannotTell, fmt.Errorf("understanding the answer: %w", err)
+	}
+	switch {
+	case !node.Draining:
+		out.print("%s takes new clients.\n", node.Address)
+	case node.DrainUntil != nil:
+		out.print("%s takes no new clients until %s. Requests in flight: %d.\n",
+			node.Address, node.DrainUntil.Local().Format(time.DateTime), node.Requests)
+	default:
+		out.print("%s takes no new clients until it is said to be ready. Requests in flight: %d.\n", node.Address, node.Requests)
+	}
+	return exitFine, nil
+}
+
+// ask makes a call of the admin endpoint. The exit status is that of a failure.
+func ask(flags caddycmd.Flags, method, call string, body []byte) (answer []byte, status int, err error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
+	if err != nil {
+		return nil, exitCannotTell, fmt.Errorf("finding the admin endpoint: %w", err)
+	}
+	var reader io.Reader
+	if body != nil {
+		reader = bytes.NewReader(body)
+	}
+	response, err := caddycmd.AdminAPIRequest(address, method, adminPrefix+call, make(http.Header), reader)
+	if err != nil {
+		if refusal := refusalIn(err); refusal != "" {
+			return nil, exitDown, errors.New(refusal)
+		}
+		return nil, exitCannotTell, fmt.Errorf("asking Caddy at %s: %w; is it running, with this plugin and its admin endpoint on?", address, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err = io.ReadAll(response.Body)
+	if err != nil {
+		return nil, exitCannotTell, fmt.Errorf("reading the answer: %w", err)
+	}
+	return answer, exitFine, nil
+}
+
+// refusalIn returns the message with which our calls refuse a request.
+func refusalIn(err error) string {
+	text := err.Error()
+	var answer struct{ Error string }
+	if begin := strings.IndexByte(text, '{'); begin >= 0 && json.Unmarshal([]byte(text[begin:]), &answer) == nil {
+		return answer.Error
+	}
+	return ""
+}
+
+func checkCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "check <nodes...> [--timeout <duration>] [--insecure] [--json]",
+		Short: "Probes the services of nodes directly, without a server",
+		Long: `
+Asks each service of each node what the health checks ask, and says what to do
+about each that fails. A node is a host with or without a port (default 14240),
+with https:// before it if it speaks TLS.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: runner(func(out *printer, flags caddycmd.Flags, arguments []string) (int, error) {
+			findings, err := checkNodes(arguments, flags.Duration("timeout"), flags.Bool("insecure"))
+			if err != nil {
+				return exitCannotTell, err
+			}
+			if flags.Bool("json") {
+				encoded, err := json.MarshalIndent(findings, "", "\t")
+				if err != nil {
+					return exitCannotTell, fmt.Errorf("encoding the findings: %w", err)
+				}
+				out.print("%s\n", encoded)
+			} else {
+				out.findings(findings)
+			}
+			for _, finding := range findings {
+				if !finding.Passed {
+					return exitDown, nil
+				}
+			}
+			return exitFine, nil
+		}),
+	}
+	command.Flags().DurationP("timeout", "", 2*time.Second, "How long each probe may take")
+	command.Flags().BoolP("insecure", "", false, "Do not verify the nodes' certificates")
+	command.Flags().BoolP("json", "", false, "Print JSON")
+	return command
+}
+
+// finding is what a probe of one service of one node found.
+type finding struct {
+	Node      string  `json:"node"`
+	Service   string  `json:"service"`
+	Passed    bool    `json:"passed"`
+	LatencyMS float64 `json:"latency_ms"`
+	Error     string  `json:"error,omitempty"`
+	Advice    string  `json:"advice,omitempty"`
+}
+
+// checkNodes probes all services of all nodes at once.
+func checkNodes(nodes []string, timeout time.Duration, insecure bool) ([]finding, error) {
+	if timeout <= 0 {
+		return nil, fmt.Errorf("the timeout must be more than 0, not %s", timeout)
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+
+	checker := &Services{Timeout: caddy.Duration(timeout)}
+	if err := checker.Provision(ctx); err != nil {
+		return nil, fmt.Errorf("setting up the check: %w", err)
+	}
+	findings := make([]finding, len(nodes)*int(service.Count))
+	var probes sync.WaitGroup
+	for i, node := range nodes {
+		address, secure, err := nodeAddress(node)
+		if err != nil {
+			return nil, err
+		}
+		transport := new(reverseproxy.HTTPTransport)
+		if secure {
+			transport.TLS = &reverseproxy.TLSConfig{InsecureSkipVerify: insecure}
+		}
+		if err := transport.Provision(ctx); err != nil {
+			return nil, fmt.Errorf("setting up the transport: %w", err)
+		}
+		target, err := dialInfo(address)
+		if err != nil {
+			return nil, fmt.Errorf("node '%s': %w", node, err)
+		}
+		for s := range service.Count {
+			probes.Go(func() {
+				limited, cancel := context.WithTimeout(ctx, timeout)
+				defer cancel()
+				began := time.Now()
+				err := checker.Probe(limited, transport, target, s.String())
+				found := finding{
+					Node: address, Service: s.String(), Passed: err == nil,
+					LatencyMS: float64(time.Since(began).Microseconds()) / 1000,
+					Advice:    health.Advice(s.String(), err),
+				}
+				if err != nil {
+					found.Error = err.Error()
+				}
+				findings[i*int(service.Count)+int(s)] = found
+			})
+		}
+	}
+	probes.Wait()
+	return findings, nil
+}
+
+// defaultPort is that of the nginx in each TigerGraph node.
+const defaultPort = "14240"
+
+// nodeAddress returns the address of a node as an administrator writes it, and
+// whether it speaks TLS.
+func nodeAddress(node string) (address string, secure bool, err error) {
+	rest, secure := strings.CutPrefix(node, "https://")
+	if !secure {
+		rest = strings.TrimPrefix(node, "http://")
+	}
+	if rest == "" || strings.ContainsAny(rest, "/ \t\r\n?#@") {
+		return "", false, fmt.Errorf("'%s' is no node: expected a host, with or without a port, and https:// before it if it speaks TLS", node)
+	}
+	if host, port, err := net.SplitHostPort(rest); err == nil {
+		return net.JoinHostPort(host, port), secure, nil
+	}
+	return net.JoinHostPort(strings.Trim(rest, "[]"), defaultPort), secure, nil
+}
+
+// printer prints for people, in colour on a terminal.
+type printer struct {
+	out    io.Writer
+	colour bool
+}
+
+func newPrinter(out io.Writer) *printer {
+	file, isFile := out.(*os.File)
+	return &printer{out: out, colour: isFile && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == ""} //nolint:gosec // a descriptor is small
+}
+
+func (p *printer) print(format string, arguments ...any) {
+	_, _ = fmt.Fprintf(p.out, format, arguments...)
+}
+
+// paint colours a word by what it says. All colours are as long as each other,
+// so that columns stay aligned.
+func (p *printer) paint(word string) string {
+	if !p.colour {
+		return word
+	}
+	colour := "39" // the terminal's own
+	switch word {
+	case "up", "ok":
+		colour = "32"
+	case "down", "FAILED":
+		colour = "31"
+	case "unknown", "draining":
+		colour = "33"
+	}
+	return "\x1b[" + colour + "m" + word + "\x1b[39m"
+}
+
+// nodes prints the nodes of a running Caddy.
+func (p *printer) nodes(nodes []nodeStatus, now time.Time) {
+	if len(nodes) == 0 {
+		p.print("Caddy has no TigerGraph nodes.\n")
+		return
+	}
+	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, strings.Join([]string{"NODE", p.paint("STATE"), p.paint("GUI"), p.paint("GSQL"), p.paint("RESTPP"), "REQUESTS", "WEIGHT"}, "\t"))
+	for _, node := range nodes {
+		state := "ready"
+		switch {
+		case node.Draining:
+			state = "draining"
+		case node.Role == "backup":
+			state = "backup"
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\n", printable(node.Address), p.paint(state),
+			p.paint(node.Services["gui"].Verdict), p.paint(node.Services["gsql"].Verdict), p.paint(node.Services["restpp"].Verdict),
+			node.Requests, node.Weight)
+	}
+	_ = table.Flush()
+
+	for _, node := range nodes {
+		if node.Draining && node.DrainUntil != nil {
+			p.print("\n%s is draining for another %s.\n", printable(node.Address), node.DrainUntil.Sub(now).Round(time.Second))
+		}
+		for _, name := range []string{"gui", "gsql", "restpp"} {
+			s := node.Services[name]
+			if s.Verdict != health.Down.String() {
+				continue
+			}
+			p.print("\n%s %s is down", printable(node.Address), name)
+			if s.Since != nil {
+				p.print(" for %s", now.Sub(*s.Since).Round(time.Second))
+			}
+			p.print(":\n  %s\n", printable(s.LastError))
+		}
+	}
+}
+
+// findings prints what a check found.
+func (p *printer) findings(findings []finding) {
+	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, strings.Join([]string{"NODE", "SERVICE", p.paint("RESULT"), "TIME"}, "\t"))
+	for _, found := range findings {
+		result := "ok"
+		if !found.Passed {
+			result = "FAILED"
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%.1f ms\n", printable(found.Node), found.Service, p.paint(result), found.LatencyMS)
+	}
+	_ = table.Flush()
+
+	// A node that is off fails in all its services: it is said once.
+	type failure struct{ node, text string }
+	services := make(map[failure][]string)
+	var order []failure
+	for _, found := range findings {
+		if found.Passed {
+			continue
+		}
+		f := failure{found.Node, printable(found.Error) + "\n  " + wrap(found.Advice, 78, "  ")}
+		if services[f] == nil {
+			order = append(order, f)
+		}
+		services[f] = append(services[f], found.Service)
+	}
+	for _, f := range order {
+		p.print("\n%s %s: %s\n", printable(f.node), strings.Join(services[f], ", "), f.text)
+	}
+}
+
+// wrap breaks a text into lines of at most so many columns, all but the first
+// indented.
+func wrap(text string, columns int, indent string) string {
+	var lines strings.Builder
+	column := len(indent)
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case column+1+len(word) > columns:
+			lines.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			lines.WriteByte(' ')
+			column++
+		}
+		lines.WriteString(word)
+		column += len(word)
+	}
+	return lines.String()
+}
+
+// printable replaces what could disturb a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '�'
+	}, text)
+}

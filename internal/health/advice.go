@@ -1,0 +1,79 @@
+package health
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+)
+
+// TimeoutError is the failure of a probe that got no answer in time.
+type TimeoutError struct {
+	Limit fmt.Stringer
+}
+
+// Error says how long was waited.
+func (e TimeoutError) Error() string { return fmt.Sprintf("no answer within %s", e.Limit) }
+
+// Timeout implements net.Error's method.
+func (TimeoutError) Timeout() bool { return true }
+
+// Advice says what an administrator should look at when a probe of a service on
+// a node failed in this way, "" if there is nothing to say.
+func Advice(service string, failure error) string {
+	var (
+		status       StatusError
+		dns          *net.DNSError
+		notTLS       tls.RecordHeaderError
+		authority    x509.UnknownAuthorityError
+		hostname     x509.HostnameError
+		invalid      x509.CertificateInvalidError
+		verification *tls.CertificateVerificationError
+		timeout      interface{ Timeout() bool }
+	)
+	switch {
+	case failure == nil:
+		return ""
+	case errors.As(failure, &dns), says(failure, "no such host"):
+		return "the name cannot be resolved: check its spelling, DNS or /etc/hosts"
+	case says(failure, syscall.ECONNREFUSED.Error()):
+		return "nothing listens there: is TigerGraph started (gadmin start all), is this the port of its nginx (gadmin config get Nginx.Port)?"
+	case says(failure, syscall.EHOSTUNREACH.Error()), says(failure, syscall.ENETUNREACH.Error()):
+		return "there is no way to this address: check routes and firewalls"
+	case errors.As(failure, &notTLS):
+		return "the node does not speak TLS on this port: write the node without https://"
+	case errors.As(failure, &authority):
+		return "the node's certificate is not from an authority that this machine trusts: give its authority to the transport (tls_trust_pool)"
+	case errors.As(failure, &hostname):
+		return "the node's certificate is for another name: use that name, or set it in the transport (tls_server_name)"
+	case errors.As(failure, &invalid), errors.As(failure, &verification):
+		return "the node's certificate is not valid: look at its dates and its chain"
+	case errors.As(failure, &status):
+		return adviceForStatus(service, int(status))
+	case errors.Is(failure, ErrBody), errors.Is(failure, ErrTooLong):
+		return "something else answers there, or the service is not well: open the path in a browser"
+	case errors.As(failure, &timeout) && timeout.Timeout():
+		return "the machine is off, a firewall drops the packets, or the service hangs: try gadmin status -v on the node"
+	}
+	return "the connection broke: look at nginx's error log on the node"
+}
+
+// says looks for a system's message by its text: the proxy's transport hides the
+// cause of an error in dialling.
+func says(failure error, message string) bool {
+	return strings.Contains(failure.Error(), message)
+}
+
+func adviceForStatus(service string, status int) string {
+	switch status {
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		return fmt.Sprintf("the node is up, its %s is not: gadmin status %[1]s, then gadmin restart %[1]s; nodes beyond the third have no GUI, beyond the fifth no GSQL", service)
+	case http.StatusBadRequest:
+		return "if the node speaks TLS, write https:// before it"
+	}
+	return "something else answers there: is this the port of TigerGraph's nginx?"
+}

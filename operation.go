@@ -1,0 +1,226 @@
+package tigergraph
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// nodeStatus is what is known of a node, as the admin endpoint shows it.
+type nodeStatus struct {
+	Address    string                   `json:"address"`
+	Role       string                   `json:"role"` // primary or backup
+	Draining   bool                     `json:"draining"`
+	DrainUntil *time.Time               `json:"drain_until,omitempty"`
+	Weight     int                      `json:"weight"`
+	Requests   int                      `json:"requests"` // in flight
+	Fails      int                      `json:"fails"`    // by Caddy's passive checks
+	Services   map[string]serviceStatus `json:"services"`
+}
+
+// serviceStatus is what is known of one service of a node.
+type serviceStatus struct {
+	Verdict   string     `json:"verdict"` // up, down, unknown or off
+	Since     *time.Time `json:"since,omitempty"`
+	Streak    int        `json:"streak"`
+	LastProbe *time.Time `json:"last_probe,omitempty"`
+	LatencyMS float64    `json:"latency_ms"`
+	LastError string     `json:"last_error,omitempty"`
+}
+
+// statuses returns the nodes in the order of their addresses: one entry for each,
+// or several where sites check it differently.
+func (a *App) statuses() []nodeStatus {
+	type identity struct {
+		address string
+		prober  *prober
+	}
+	found := make(map[identity]*nodeStatus)
+	var order []identity
+	for _, policy := range a.allPolicies() {
+		roster := policy.roster.Load()
+		for _, m := range roster.members {
+			if m == nil {
+				continue
+			}
+			id := identity{m.address, m.prober}
+			status := found[id]
+			if status == nil {
+				status = &nodeStatus{Address: m.address, Role: "backup", Services: m.serviceStatuses()}
+				if until := m.drainUntil(); !until.IsZero() {
+					status.DrainUntil = &until
+				}
+				found[id], order = status, append(order, id)
+			}
+			// Where sites use a node differently, what counts is that one does.
+			if !m.backup {
+				status.Role = "primary"
+			}
+			status.Draining = status.Draining || m.isDraining()
+			status.Weight = max(status.Weight, int(m.weight))
+			if upstream := roster.upstream(m); upstream != nil && upstream.Host != nil {
+				// Caddy counts by address, over all its proxies.
+				status.Requests, status.Fails = upstream.NumRequests(), upstream.Fails()
+			}
+		}
+	}
+	statuses := make([]nodeStatus, 0, len(order))
+	for _, id := range order {
+		statuses = append(statuses, *found[id])
+	}
+	slices.SortStableFunc(statuses, func(a, b nodeStatus) int { return cmp.Compare(a.Address, b.Address) })
+	return statuses
+}
+
+// serviceStatuses returns what is known of the node's services.
+func (m *member) serviceStatuses() map[string]serviceStatus {
+	statuses := make(map[string]serviceStatus, service.Count)
+	for s := range service.Count {
+		status := serviceStatus{Verdict: health.Off.String()}
+		if m.prober != nil && m.prober.services[s] != nil {
+			report := m.prober.services[s].snapshot()
+			status = serviceStatus{
+				Verdict:   report.Verdict.String(),
+				Since:     moment(report.since),
+				Streak:    report.Streak,
+				LastProbe: moment(report.lastProbe),
+				LatencyMS: float64(report.latency.Microseconds()) / 1000,
+				LastError: report.lastError,
+			}
+		}
+		statuses[s.String()] = status
+	}
+	return statuses
+}
+
+// moment returns a time for JSON, nil if it never was.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	utc := t.UTC().Round(0)
+	return &utc
+}
+
+// longestDrain is longer than any maintenance.
+const longestDrain = 365 * 24 * time.Hour
+
+// drainMu lets one drain begin at a time: of two at once, each could take the
+// other's node for the one that is left.
+var drainMu sync.Mutex
+
+// drain lets a node take no new clients, for so long or, if that is 0, until it
+// is said to be ready.
+func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus, error) {
+	if duration < 0 || duration > longestDrain {
+		return nodeStatus{}, refuse(http.StatusBadRequest,
+			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", longestDrain, duration)
+	}
+	drainMu.Lock()
+	defer drainMu.Unlock()
+	n, err := a.find(name)
+	if err != nil {
+		return nodeStatus{}, err
+	}
+	if last := a.lastOf(n); last != "" && !force {
+		return nodeStatus{}, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.address, last)
+	}
+	n.drain(duration)
+	return a.status(n), nil
+}
+
+// ready ends the drain of a node.
+func (a *App) ready(name string) (nodeStatus, error) {
+	n, err := a.find(name)
+	if err != nil {
+		return nodeStatus{}, err
+	}
+	n.ready()
+	return a.status(n), nil
+}
+
+// status returns one node's.
+func (a *App) status(n *node) nodeStatus {
+	for _, status := range a.statuses() {
+		if status.Address == n.address {
+			return status
+		}
+	}
+	return nodeStatus{Address: n.address}
+}
+
+// find returns the node with this address; its port may be left out where that
+// is clear.
+func (a *App) find(name string) (*node, error) {
+	var known []string
+	var matches []*node
+	for _, policy := range a.allPolicies() {
+		for _, m := range policy.allMembers() {
+			if slices.Contains(known, m.address) {
+				continue
+			}
+			known = append(known, m.address)
+			if m.address == name {
+				return m.node, nil
+			}
+			if host, _, err := net.SplitHostPort(m.address); err == nil && host == name {
+				matches = append(matches, m.node)
+			}
+		}
+	}
+	slices.Sort(known)
+	switch {
+	case len(matches) == 1:
+		return matches[0], nil
+	case len(matches) > 1:
+		return nil, refuse(http.StatusNotFound, "there are several nodes %q; expected one of %s", name, strings.Join(known, ", "))
+	case len(known) == 0:
+		return nil, refuse(http.StatusNotFound, "there is no node %q; the configuration has none", name)
+	}
+	return nil, refuse(http.StatusNotFound, "there is no node %q; expected one of %s", name, strings.Join(known, ", "))
+}
+
+// lastOf says of what the node is the last one that takes new clients, if it is:
+// " of gui", say, or " at all". It is "" otherwise.
+func (a *App) lastOf(n *node) string {
+	for _, policy := range a.allPolicies() {
+		members := policy.allMembers()
+		at := slices.IndexFunc(members, func(m *member) bool { return m.node == n })
+		if at < 0 || members[at].isDraining() {
+			continue
+		}
+		others := slices.Concat(members[:at], members[at+1:])
+		if !slices.ContainsFunc(others, func(m *member) bool { return !m.isDraining() }) {
+			return " at all"
+		}
+		for s := range service.Count {
+			takes := func(m *member) bool { return policy.takesClients(m, s) }
+			if takes(members[at]) && !slices.ContainsFunc(others, takes) {
+				return " of " + s.String()
+			}
+		}
+	}
+	return ""
+}
+
+// takesClients reports whether a node is sent new clients of a service.
+func (p *Policy) takesClients(m *member, s service.Service) bool {
+	upstream := p.roster.Load().upstream(m)
+	return upstream != nil && upstream.Healthy() && !m.isDraining() && (m.prober == nil || m.prober.verdict(s) != health.Down)
+}
+
+// refuse makes an error with the status and the message that the admin endpoint
+// answers with.
+func refuse(status int, format string, arguments ...any) error {
+	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, arguments...)}
+}
