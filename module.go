@@ -53,8 +53,9 @@ type App struct {
 }
 
 // liveApps are those that have started, the newest last: during a reload two, and
-// the older one alone if the reload fails. Metrics ask the newest, because the
-// registry that Caddy shows may be that of a configuration that failed to load.
+// the older one alone if the reload fails. Metrics and the admin endpoint ask the
+// newest, because what Caddy shows may belong to a configuration that failed to
+// load.
 var liveApps appList
 
 type appList struct {
