@@ -255,15 +255,19 @@ func (c *call) pick(v *visit, tiers []affinity.Tier, best affinity.Tier) (chosen
 		}
 		return chosen, why
 	}
-	if own, reason := c.homeOrMoved(v.key); reason == movedBefore {
+	own, reason := c.homeOrMoved(v.key)
+	if reason == movedBefore {
 		if i := c.position(own); tiers[i] == best {
 			return i, movedBefore
 		}
 	}
 	chosen, why = c.highest(v.key, tiers, best), p.hashed
 	home := c.roster.homes.of(v.key)
-	if chosen != home {
+	switch {
+	case chosen != home:
 		c.noteMove(v.key, home, chosen)
+	case reason == movedBefore && !c.suitsOtherwise(own):
+		p.moved.Forget(c.client(v.key)) // it has come home
 	}
 	if moved || chosen != home {
 		why = failedOver
@@ -306,7 +310,7 @@ func (c *call) warmth(m *member) float64 {
 func (c *call) homeOrMoved(key uint64) (*member, reason) {
 	c.align()
 	if moved := c.policy.moved; moved != nil && !moved.Empty() && c.isKnownByKey() {
-		client := affinity.Client{Key: key, Service: uint8(c.service)}
+		client := c.client(key)
 		if dial, found := moved.Find(client); found {
 			if m := c.roster.byDial[dial]; m != nil && c.position(m) != affinity.NoPin {
 				return m, movedBefore
@@ -321,12 +325,26 @@ func (c *call) homeOrMoved(key uint64) (*member, reason) {
 // its home could not have taken it. A node that is only full, or that failed
 // this one request, will be its home again at the next.
 func (c *call) noteMove(key uint64, home, chosen int) {
-	standing := c.standing(home, nil)
-	standing.Full = false
-	if c.policy.moved == nil || !c.isKnownByKey() || standing.Suits(false) && c.warmth(c.roster.byPool[home]) == 1 {
+	if c.policy.moved == nil || !c.isKnownByKey() {
 		return
 	}
-	c.policy.moved.Remember(affinity.Client{Key: key, Service: uint8(c.service)}, c.roster.byPool[chosen].dial)
+	if m := c.roster.byPool[home]; c.suitsOtherwise(m) && c.warmth(m) == 1 {
+		return
+	}
+	c.policy.moved.Remember(c.client(key), c.roster.byPool[chosen].dial)
+}
+
+// suitsOtherwise reports whether a node that is only full, or has only failed
+// this one request, suits the client's others.
+func (c *call) suitsOtherwise(m *member) bool {
+	standing := c.standing(c.position(m), nil)
+	standing.Full = false
+	return standing.Suits(false)
+}
+
+// client returns what a client is remembered by.
+func (c *call) client(key uint64) affinity.Client {
+	return affinity.Client{Key: key, Service: uint8(c.service)}
 }
 
 // isKnownByKey reports whether the client gets no cookie with the answer.

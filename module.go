@@ -126,6 +126,9 @@ func (a *App) Start() error {
 	for _, policy := range a.policies {
 		policy.startProbes()
 	}
+	if slices.ContainsFunc(a.policies, func(p *Policy) bool { return p.dynamic }) {
+		a.inheritDrains()
+	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.stop = cancel
 	go a.refresh(ctx)
@@ -252,6 +255,11 @@ func (a *App) allPolicies() []*Policy {
 func (a *App) node(address string) *node {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.acquire(address)
+}
+
+// acquire does so for a caller that holds the lock.
+func (a *App) acquire(address string) *node {
 	if known, ok := a.nodes[address]; ok {
 		return known
 	}
@@ -263,6 +271,23 @@ func (a *App) node(address string) *node {
 	})
 	a.nodes[address] = pooled.(*node)
 	return a.nodes[address]
+}
+
+// inheritDrains keeps the nodes that are draining in the running configuration,
+// which is about to be replaced: a dynamic pool may name them again. The caller
+// holds the lock.
+func (a *App) inheritDrains() {
+	running := liveApp()
+	if running == nil {
+		return
+	}
+	running.mu.Lock()
+	defer running.mu.Unlock()
+	for address, n := range running.nodes {
+		if n.draining.Load() {
+			a.acquire(address)
+		}
+	}
 }
 
 // Cleanup gives up the nodes. What they are can still be read.

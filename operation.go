@@ -57,9 +57,7 @@ func (a *App) statuses() []nodeStatus {
 			status := found[id]
 			if status == nil {
 				status = &nodeStatus{Address: m.address, Role: "backup", Services: m.serviceStatuses()}
-				if until := m.drainUntil(); !until.IsZero() {
-					status.DrainUntil = &until
-				}
+				status.DrainUntil = moment(m.drainUntil())
 				found[id], order = status, append(order, id)
 			}
 			// Where sites use a node differently, what counts is that one does.
