@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -36,6 +37,10 @@ Talks to a running Caddy about the TigerGraph nodes behind it, or checks nodes
 directly. The exit status is 0 if all is well, 1 if something is down or was
 refused, and 2 if there was nobody to ask.`,
 		CobraFunc: func(root *cobra.Command) {
+			// Without these an unknown command would print the help, and succeed.
+			root.Args = arguments(cobra.NoArgs)
+			root.RunE = func(command *cobra.Command, _ []string) error { return command.Help() }
+			root.SetFlagErrorFunc(cannotTell)
 			root.AddCommand(statusCommand(), drainCommand(), readyCommand(), checkCommand())
 		},
 	})
@@ -66,6 +71,22 @@ func runner(run func(out *printer, flags caddycmd.Flags, arguments []string) (in
 	}
 }
 
+// cannotTell reports a command that was not understood: its status must not be
+// that of something that is down.
+func cannotTell(command *cobra.Command, err error) error {
+	return runner(func(*printer, caddycmd.Flags, []string) (int, error) { return exitCannotTell, err })(command, nil)
+}
+
+// arguments makes a rule for arguments report by cannotTell.
+func arguments(rule cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(command *cobra.Command, arguments []string) error {
+		if err := rule(command, arguments); err != nil {
+			return cannotTell(command, err)
+		}
+		return nil
+	}
+}
+
 // addAdminFlags adds the flags by which other commands of Caddy find the admin
 // endpoint.
 func addAdminFlags(command *cobra.Command) *cobra.Command {
@@ -79,7 +100,7 @@ func statusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status [--json] [--address <interface>]",
 		Short: "Lists the nodes, their health, load and drains",
-		Args:  cobra.NoArgs,
+		Args:  arguments(cobra.NoArgs),
 		RunE: runner(func(out *printer, flags caddycmd.Flags, _ []string) (int, error) {
 			body, status, err := ask(flags, http.MethodGet, "nodes", nil)
 			if err != nil {
@@ -112,7 +133,7 @@ func drainCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "drain <node> [--for <duration>] [--force] [--address <interface>]",
 		Short: "Lets a node take no new clients; those with a cookie stay",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments(cobra.ExactArgs(1)),
 		RunE: runner(func(out *printer, flags caddycmd.Flags, arguments []string) (int, error) {
 			request := map[string]any{"node": arguments[0], "force": flags.Bool("force")}
 			if duration := flags.String("for"); duration != "" {
@@ -130,7 +151,7 @@ func readyCommand() *cobra.Command {
 	return addAdminFlags(&cobra.Command{
 		Use:   "ready <node> [--address <interface>]",
 		Short: "Lets a node take new clients again",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments(cobra.ExactArgs(1)),
 		RunE: runner(func(out *printer, flags caddycmd.Flags, arguments []string) (int, error) {
 			return askAboutNode(out, flags, "ready", map[string]any{"node": arguments[0]})
 		}),
@@ -154,6 +175,8 @@ func askAboutNode(out *printer, flags caddycmd.Flags, call string, request map[s
 	switch {
 	case !node.Draining:
 		out.print("%s takes new clients.\n", node.Address)
+	case call == "ready":
+		return exitDown, fmt.Errorf("%s still takes no new clients, because the configuration says so (drain, or weight 0)", node.Address)
 	case node.DrainUntil != nil:
 		out.print("%s takes no new clients until %s. Requests in flight: %d.\n",
 			node.Address, node.DrainUntil.Local().Format(time.DateTime), node.Requests)
@@ -206,7 +229,7 @@ func checkCommand() *cobra.Command {
 Asks each service of each node what the health checks ask, and says what to do
 about each that fails. A node is a host with or without a port (default 14240),
 with https:// before it if it speaks TLS.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(cobra.MinimumNArgs(1)),
 		RunE: runner(func(out *printer, flags caddycmd.Flags, arguments []string) (int, error) {
 			findings, err := checkNodes(arguments, flags.Duration("timeout"), flags.Bool("insecure"))
 			if err != nil {
@@ -257,9 +280,13 @@ func checkNodes(nodes []string, timeout time.Duration, insecure bool) ([]finding
 	if err := checker.Provision(ctx); err != nil {
 		return nil, fmt.Errorf("setting up the check: %w", err)
 	}
-	findings := make([]finding, len(nodes)*int(service.Count))
-	var probes sync.WaitGroup
-	for i, node := range nodes {
+	type target struct {
+		address   string
+		info      reverseproxy.DialInfo
+		transport http.RoundTripper
+	}
+	var targets []target
+	for _, node := range nodes {
 		address, secure, err := nodeAddress(node)
 		if err != nil {
 			return nil, err
@@ -271,18 +298,24 @@ func checkNodes(nodes []string, timeout time.Duration, insecure bool) ([]finding
 		if err := transport.Provision(ctx); err != nil {
 			return nil, fmt.Errorf("setting up the transport: %w", err)
 		}
-		target, err := dialInfo(address)
+		info, err := dialInfo(address)
 		if err != nil {
 			return nil, fmt.Errorf("node '%s': %w", node, err)
 		}
+		targets = append(targets, target{address, info, transport})
+	}
+
+	findings := make([]finding, len(targets)*int(service.Count))
+	var probes sync.WaitGroup
+	for i, to := range targets {
 		for s := range service.Count {
 			probes.Go(func() {
 				limited, cancel := context.WithTimeout(ctx, timeout)
 				defer cancel()
 				began := time.Now()
-				err := checker.Probe(limited, transport, target, s.String())
+				err := checker.Probe(limited, to.transport, to.info, s.String())
 				found := finding{
-					Node: address, Service: s.String(), Passed: err == nil,
+					Node: to.address, Service: s.String(), Passed: err == nil,
 					LatencyMS: float64(time.Since(began).Microseconds()) / 1000,
 					Advice:    health.Advice(s.String(), err),
 				}
@@ -307,13 +340,14 @@ func nodeAddress(node string) (address string, secure bool, err error) {
 	if !secure {
 		rest = strings.TrimPrefix(node, "http://")
 	}
-	if rest == "" || strings.ContainsAny(rest, "/ \t\r\n?#@") {
+	host, port, err := net.SplitHostPort(rest)
+	if err != nil {
+		host, port = strings.Trim(rest, "[]"), defaultPort
+	}
+	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 || host == "" || strings.ContainsAny(host, "/ \t\r\n?#@") {
 		return "", false, fmt.Errorf("'%s' is no node: expected a host, with or without a port, and https:// before it if it speaks TLS", node)
 	}
-	if host, port, err := net.SplitHostPort(rest); err == nil {
-		return net.JoinHostPort(host, port), secure, nil
-	}
-	return net.JoinHostPort(strings.Trim(rest, "[]"), defaultPort), secure, nil
+	return net.JoinHostPort(host, port), secure, nil
 }
 
 // printer prints for people, in colour on a terminal.
@@ -384,7 +418,7 @@ func (p *printer) nodes(nodes []nodeStatus, now time.Time) {
 			if s.Since != nil {
 				p.print(" for %s", now.Sub(*s.Since).Round(time.Second))
 			}
-			p.print(":\n  %s\n", printable(s.LastError))
+			p.print(":\n  %s\n", wrap(printable(s.LastError), 78, "  "))
 		}
 	}
 }
@@ -410,14 +444,14 @@ func (p *printer) findings(findings []finding) {
 		if found.Passed {
 			continue
 		}
-		f := failure{found.Node, printable(found.Error) + "\n  " + wrap(found.Advice, 78, "  ")}
+		f := failure{found.Node, wrap(printable(found.Error), 78, "  ") + "\n  " + wrap(found.Advice, 78, "  ")}
 		if services[f] == nil {
 			order = append(order, f)
 		}
 		services[f] = append(services[f], found.Service)
 	}
 	for _, f := range order {
-		p.print("\n%s %s: %s\n", printable(f.node), strings.Join(services[f], ", "), f.text)
+		p.print("\n%s %s:\n  %s\n", printable(f.node), strings.Join(services[f], ", "), f.text)
 	}
 }
 

@@ -207,12 +207,6 @@ func TestTheRequestsInFlightOfADrainingNodeAreCounted(t *testing.T) {
 	eventually(t, "no request is in flight", func() bool { return a.node(home.Addr()).Requests == 0 })
 }
 
-// visitor is somebody who logs in, works for a while and leaves.
-type visitor struct {
-	*browser
-	home *tgnode.Node
-}
-
 // A rolling restart: drain, wait, restart, ready, next. Nobody's request fails,
 // and only those lose their session who are on a node when it restarts.
 func TestARollingRestartUnderLoad(t *testing.T) {
