@@ -28,6 +28,7 @@ func TestCommand(t *testing.T) {
 	t.Run("check", caddy.testCheck)
 	t.Run("check asks all nodes at once", caddy.testCheckAtOnce)
 	t.Run("help and completion", caddy.testHelp)
+	t.Run("as the README says", caddy.testReadme)
 }
 
 // command is Caddy's binary.
