@@ -118,7 +118,7 @@ func TestAClientOfAFullNodeComesBack(t *testing.T) {
 	a.allUp()
 	client := e.newBrowser(2)
 	home := named(t, nodes, client.where())
-	release := fill(t, a, home, client)
+	release := occupy(t, a, home, client)
 	if node := client.where(); node == home.Name() {
 		t.Fatal("a full node got a request")
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
-// fill keeps a request in flight on the client's node until release is called.
-func fill(t *testing.T, a *admin, node *tgnode.Node, client *browser) (release func()) {
+// occupy keeps a request in flight on the client's node until release is called.
+func occupy(t *testing.T, a *admin, node *tgnode.Node, client *browser) (release func()) {
 	t.Helper()
 	node.SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.SlowHeader, Path: "/restpp/slow", Delay: enough})
 	ended := make(chan struct{})
@@ -62,7 +62,7 @@ func TestAFullNodeKeepsItsClients(t *testing.T) {
 			b := e.newBrowser(2)
 			home := named(t, nodes, b.login())
 			cookie := b.ourCookie()
-			release := fill(t, a, home, b)
+			release := occupy(t, a, home, b)
 			reply := b.get("/api/auth/whoami")
 			if reply.StatusCode != http.StatusServiceUnavailable {
 				t.Errorf("a pinned client of a full node is answered %d, want 503", reply.StatusCode)
@@ -93,7 +93,7 @@ func TestAPinnedClientWaitsForAFullNode(t *testing.T) {
 	b := e.newBrowser(2)
 	home := named(t, nodes, b.login())
 	cookie := b.ourCookie()
-	release := fill(t, a, home, b)
+	release := occupy(t, a, home, b)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
