@@ -240,11 +240,10 @@ func TestTheNodesAreListedAsTheContractSays(t *testing.T) {
 func TestSitesThatCheckANodeDifferentlyAreListedBoth(t *testing.T) {
 	_, nodes := startCluster(t, 1)
 	e, a := newAdminEdge(t)
-	site := func(address, check string) string {
-		return "http://" + address + " {\n" + behind(nodes, check) + "\n}\n"
+	site := func(check string) string {
+		return "http://" + quietAddress(t) + " {\n" + behind(nodes, check) + "\n}\n"
 	}
-	config := e.globals + "}\n" + site(e.address, quick) + site(quietAddress(t), quick) + site(quietAddress(t), "health_check off")
-	if err := e.tryLoadCaddyfile(config); err != nil {
+	if err := e.tryLoad(site(quick)+site("health_check off")+"http://"+e.address, behind(nodes, quick)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the node is up in one of two entries", func() bool {
@@ -364,8 +363,7 @@ func TestTheRunningNodesAreShownAfterAFailedReload(t *testing.T) {
 	}
 	defer occupied.Close()
 	for range 10 { // the apps start in random order
-		config := e.globals + "}\nhttp://" + e.address + ", http://" + occupied.Addr().String() + " {\n" + behind(nodes[1:], quick) + "\n}\n"
-		if err := e.tryLoadCaddyfile(config); err == nil {
+		if err := e.tryLoad("http://"+e.address+", http://"+occupied.Addr().String(), behind(nodes[1:], quick)); err == nil {
 			t.Fatal("two servers listen on one port")
 		}
 		check("after a configuration that cannot start,")
