@@ -39,6 +39,9 @@ func newAdminEdge(t *testing.T) (*edge, *admin) {
 	e := newEdge(t)
 	e.address = quietAddress(t)
 	e.globals = strings.Replace(e.globals, "admin off", "admin unix/"+socket, 1)
+	if option := "storage_clean_interval off\n"; !strings.Contains(e.globals, option) {
+		e.globals += option // Else it may go on while the test's folder is removed.
+	}
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}, DisableKeepAlives: true} // a reload replaces the server
