@@ -277,7 +277,7 @@ func (a *App) acquire(address string) *node {
 // which is about to be replaced: a dynamic pool may name them again. The caller
 // holds the lock.
 func (a *App) inheritDrains() {
-	running := liveApp()
+	running := liveApps.newest()
 	if running == nil {
 		return
 	}
