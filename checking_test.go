@@ -189,6 +189,30 @@ func TestANodeThatLeftADynamicPoolIsForgottenAfterTenMinutes(t *testing.T) {
 	})
 }
 
+// A prober that another site needs goes on, with what that one lends.
+func TestAForgottenNodeMayBeAnotherSitesNode(t *testing.T) {
+	nodes := startNodes(t, 2)
+	static, _ := loadPolicy(t, plainPolicy, nodes[0].Addr())
+	dynamic, _ := loadPolicy(t, dynamicPolicy)
+	r, w := visitor("")
+	dynamic.Select(poolOf(nodes[0]), r, w)
+	shared := dynamic.memberAt(nodes[0].Addr()).prober
+	if static.memberAt(nodes[0].Addr()).prober != shared || shared.owner() != dynamic.owner {
+		t.Fatal("the sites do not share the prober")
+	}
+	r, w = visitor("")
+	dynamic.Select(poolOf(nodes[1]), r, w)
+	dynamic.forget(time.Now())
+	dynamic.forget(time.Now().Add(time.Hour))
+	if dynamic.memberAt(nodes[0].Addr()) != nil {
+		t.Fatal("the node is not forgotten")
+	}
+	if owner := shared.owner(); owner == nil || owner != static.owner {
+		t.Error("the prober is not the other site's alone")
+	}
+	until(t, "it is probed", func() bool { return shared.verdict(service.GUI) == health.Up })
+}
+
 // The upstreams beside a dynamic source are used when it fails, which may be in
 // an hour.
 func TestStaticNodesOfADynamicPoolAreNotForgotten(t *testing.T) {

@@ -102,6 +102,19 @@ func memory() uint64 {
 	return stats.HeapInuse
 }
 
+func TestAnAnswerThatIsTooLongIsAFailureForAnyService(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	for i, length := range []int{64 << 10, 64<<10 + 1} {
+		nodes[i].SetFault(tgnode.RESTPP, tgnode.Fault{
+			Mode: tgnode.Answer, Status: 200, ContentType: "text/plain", Body: strings.Repeat("x", length),
+		})
+	}
+	e := newEdge(t)
+	e.load(withMetrics(behind(nodes, quick)))
+	e.waitForVerdict(nodes[0], tgnode.RESTPP, 1)
+	e.waitForVerdict(nodes[1], tgnode.RESTPP, 0)
+}
+
 // A redirect is an answer, and no order.
 func TestProbesFollowNoRedirect(t *testing.T) {
 	_, nodes := startCluster(t, 1)
