@@ -25,7 +25,7 @@ func TestALoginStaysOnItsNodeBehindACertificateByACME(t *testing.T) {
 	}
 	storage, authority := t.TempDir(), freeAddress(t)
 	_, authorityPort, _ := net.SplitHostPort(authority)
-	p := startProcess(t, program, processOptions(storage)+"}\nhttps://localhost:"+authorityPort+" {\ntls internal\nacme_server\n}\n",
+	p := startProcess(t, program, processOptions(storage)+"skip_install_trust\n}\nhttps://localhost:"+authorityPort+" {\ntls internal\nacme_server\n}\n",
 		acmePorts+"="+plainPort+","+securePort)
 	p.listening(authority)
 	root := filepath.Join(storage, "pki", "authorities", "local", "root.crt")

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -19,13 +20,17 @@ func TestTwoEdgesAgreeOnTenThousandClientsWithoutTalking(t *testing.T) {
 	}
 	storage := t.TempDir()
 	var bases []string
-	for range 2 {
+	var edges []*process
+	for range 2 { // which start at once, and find no key in their storage
 		address := freeAddress(t)
 		site := processOptions(storage) + "servers {\ntrusted_proxies static 127.0.0.0/8\n}\n}\nhttp://" + address +
 			" {\n" + proxyTo(nodes, "tigergraph") + "\n}\n"
-		startProcess(t, caddyBinary, site).listening(address)
+		edges = append(edges, startProcess(t, caddyBinary, site))
 		bases = append(bases, "http://"+address)
 		slices.Reverse(nodes) // the other has them in another order
+	}
+	for i, edge := range edges {
+		edge.listening(strings.TrimPrefix(bases[i], "http://"))
 	}
 	homes := make([]string, clients)
 	var group sync.WaitGroup

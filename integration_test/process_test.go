@@ -100,7 +100,6 @@ func processOptions(storage string) string {
 	persist_config off
 	storage file_system %q
 	auto_https disable_redirects
-	skip_install_trust
 	default_bind 127.0.0.1
 `, storage)
 }
