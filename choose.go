@@ -53,6 +53,7 @@ type call struct {
 	writer  http.ResponseWriter // nil where another policy asks
 	vars    map[string]any      // of the request, nil in a bare context
 	service service.Service
+	aligned bool // the roster's alignment is known to be that of the pool
 	// again is whether this or another policy has chosen a node for the request
 	// before.
 	again bool
@@ -420,7 +421,9 @@ func (c *call) standing(i int, failed []*member) affinity.Standing {
 
 // align makes the roster's alignment that of the pool.
 func (c *call) align() {
-	c.roster = c.policy.rosterFor(c.pool)
+	if !c.aligned {
+		c.roster, c.aligned = c.policy.rosterFor(c.pool), true
+	}
 }
 
 // position returns a member's place in the pool, or NoPin.
@@ -502,7 +505,7 @@ func (c *call) tokens() *affinity.Tokens {
 		if err := c.policy.readyCookies(); err != nil {
 			return nil // the app's start fails with the same error
 		}
-		c.roster = c.policy.roster.Load()
+		c.roster, c.aligned = c.policy.roster.Load(), false
 	}
 	return c.roster.tokens
 }
