@@ -358,7 +358,7 @@ type printer struct {
 
 func newPrinter(out io.Writer) *printer {
 	file, isFile := out.(*os.File)
-	return &printer{out: out, colour: isFile && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == ""} //nolint:gosec // a descriptor is small
+	return &printer{out: out, colour: isFile && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == ""}
 }
 
 func (p *printer) print(format string, arguments ...any) {

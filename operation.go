@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -134,6 +135,7 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 		return nodeStatus{}, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.address, last)
 	}
 	n.drain(duration)
+	a.logger.Info("node drains", zap.String("node", n.address), zap.Duration("for", duration), zap.Bool("force", force))
 	return a.status(n), nil
 }
 
@@ -144,6 +146,7 @@ func (a *App) ready(name string) (nodeStatus, error) {
 		return nodeStatus{}, err
 	}
 	n.ready()
+	a.logger.Info("node is ready", zap.String("node", n.address))
 	return a.status(n), nil
 }
 

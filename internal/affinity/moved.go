@@ -26,7 +26,7 @@ type Client struct {
 func NewMoved(idle time.Duration, most int) *Moved {
 	m := &Moved{clients: ttlcache.New(
 		ttlcache.WithTTL[Client, string](idle),
-		ttlcache.WithCapacity[Client, string](uint64(max(most, 1))), //nolint:gosec // not negative
+		ttlcache.WithCapacity[Client, string](uint64(max(most, 1))),
 	)}
 	m.empty.Store(true)
 	return m

@@ -6,13 +6,13 @@ package health
 type Verdict uint32
 
 const (
-	// Unknown: not decided yet.
+	// Unknown is not decided yet.
 	Unknown Verdict = iota
-	// Up: it serves.
+	// Up says that it serves.
 	Up
-	// Down: it does not.
+	// Down says that it does not.
 	Down
-	// Off: it is not checked, and counts as up.
+	// Off is what is not checked; it counts as up.
 	Off
 )
 
