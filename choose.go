@@ -22,6 +22,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	if len(pool) == 0 {
 		return nil
 	}
+	p.sendOnce(r)
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if p.dynamic && !p.asked.Load() {
 		p.asked.Store(true)

@@ -125,6 +125,9 @@ type Policy struct {
 	// proxyTrusts is whether the proxy itself, not its server, trusts proxies in
 	// front of it. Core then keeps their X-Forwarded-Proto, and no other.
 	proxyTrusts bool
+	// rekeys is whether the proxy's header operations may make a request look
+	// repeatable to Go's transport, or another one.
+	rekeys bool
 
 	cookie *cookieSettings // nil if the affinity is not by cookie
 	keys   [][]byte        // guarded by mu until the roster holds tokens
@@ -241,6 +244,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 			return err
 		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
+		p.rekeys = rekeys(host.Headers)
 		if err := p.provisionHealthCheck(ctx); err != nil {
 			return err
 		}

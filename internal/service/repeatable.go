@@ -227,6 +227,9 @@ func isStatic(file string) bool {
 // any case: GSQL up to 3.x is told so what to do.
 func hasAction(query string) bool {
 	const action = "action="
+	if query == "" {
+		return false
+	}
 	if strings.Contains(query, action) {
 		return true
 	}

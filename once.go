@@ -1,0 +1,94 @@
+package tigergraph
+
+import (
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// Below Caddy, Go's transport repeats requests on its own: one without a body
+// whose method or Idempotency-Key promises that this does no harm, if it was sent
+// on a connection that had served others and that broke before the first byte of
+// the answer; again and again, as long as idle connections are left. TigerGraph
+// keeps no such promise, for it drops all data on a GET. But the transport never
+// repeats what has a body it cannot get again.
+
+// sendOnce readies the proxy's copy of a request so that the transport cannot
+// repeat it, unless it may be repeated.
+func (p *Policy) sendOnce(r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody {
+		p.sendBodilessOnce(r)
+	}
+}
+
+func (p *Policy) sendBodilessOnce(r *http.Request) {
+	switch {
+	case p.rekeys: // the header is not what the transport will see
+	case !isIdempotent(r) || service.Repeatable(r):
+		return
+	}
+	r.Body, r.ContentLength = emptyBody{}, -1
+	switch r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		// These are sent with a length even if it is 0. A length of -1 would be
+		// silence, so let the transport say by an empty chunked body that there
+		// is nothing.
+	default:
+		// Otherwise the transport looks for a body's first byte, in a goroutine,
+		// before it finds that a plain request is to be sent.
+		r.TransferEncoding = identity
+	}
+}
+
+// isIdempotent reports whether Go's transport takes a request without a body for
+// one that it may repeat.
+func isIdempotent(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, "":
+		return true
+	}
+	_, keyed := r.Header["Idempotency-Key"]
+	_, xKeyed := r.Header["X-Idempotency-Key"]
+	return keyed || xKeyed
+}
+
+var identity = []string{"identity"}
+
+// emptyBody is a body that holds nothing and yet is one. Because it has WriteTo
+// the transport needs no buffer to copy it.
+type emptyBody struct{}
+
+func (emptyBody) Read([]byte) (int, error)         { return 0, io.EOF }
+func (emptyBody) WriteTo(io.Writer) (int64, error) { return 0, nil }
+func (emptyBody) Close() error                     { return nil }
+
+// rekeys reports whether header operations of a proxy, which come after the choice
+// of a node, may make a request look idempotent or different from what it was
+// judged by.
+func rekeys(operations *headers.Handler) bool {
+	if operations == nil || operations.Request == nil {
+		return false
+	}
+	for _, fields := range []http.Header{operations.Request.Add, operations.Request.Set} {
+		for field := range fields {
+			switch http.CanonicalHeaderKey(field) {
+			case "Idempotency-Key", "X-Idempotency-Key", "Gsql-Async", "X-Http-Method-Override", "Upgrade":
+				return true
+			}
+			if strings.Contains(field, "{") { // a placeholder
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Interface guards
+var (
+	_ io.ReadCloser = emptyBody{}
+	_ io.WriterTo   = emptyBody{}
+)
