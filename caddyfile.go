@@ -113,10 +113,16 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 	case "health_check":
 		err = p.unmarshalHealthCheck(d)
 	default:
-		err = fmt.Errorf("unrecognized option '%s'", option)
+		err = unknownOptionError(option)
 	}
 	return err
 }
+
+// unknownOptionError names what is no option of the policy. By it the directive
+// tells the policy's options from the proxy's subdirectives.
+type unknownOptionError string
+
+func (e unknownOptionError) Error() string { return fmt.Sprintf("unrecognized option '%s'", string(e)) }
 
 // unmarshalAffinity reads the affinity, at whose first word d stands.
 func (p *Policy) unmarshalAffinity(d *caddyfile.Dispenser) error {

@@ -1,0 +1,395 @@
+package tigergraph
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("tigergraph", parseDirective)
+	httpcaddyfile.RegisterDirectiveOrder("tigergraph", httpcaddyfile.Before, "reverse_proxy")
+}
+
+// What the directive chooses where the user does not.
+const (
+	defaultPort        = "14240"
+	defaultDialTimeout = caddy.Duration(3 * time.Second)
+	// nginx in the nodes closes idle connections after 900s. To be first is the
+	// way not to send a request on one that is just being closed.
+	defaultKeepAlive = caddy.Duration(5 * time.Minute)
+	// Caddy's 32 are too few for the users of a cluster: a connection too many is
+	// closed after each burst, and dialled again in the next.
+	defaultIdleConnections = 256
+	// Health checks find a node that is down. These bridge the seconds until they
+	// do, and must not take a node from all its users because one service of it
+	// restarts, which is why they take several failures.
+	defaultFailDuration = caddy.Duration(5 * time.Second)
+	defaultMaxFails     = 5
+	// How many times to try again where the number of nodes is not known.
+	defaultRetries = 2
+)
+
+// parseDirective sets up a proxy in front of a TigerGraph cluster. Syntax:
+//
+//	tigergraph [<matcher>] <nodes...> {
+//		<options of lb_policy tigergraph>
+//		<subdirectives of reverse_proxy, but lb_policy>
+//	}
+//
+// Nodes are addresses as reverse_proxy takes them, with the port 14240 where none
+// is given. A line such as this:
+//
+//	tigergraph m1 m2 m3
+//
+// is short for a handler of its own, which see, and after it:
+//
+//	reverse_proxy m1:14240 m2:14240 m3:14240 {
+//		lb_policy tigergraph
+//		lb_retries 2
+//		lb_retry_match {
+//			tigergraph_repeatable
+//		}
+//		fail_duration 5s
+//		max_fails 5
+//		unhealthy_status 502 504
+//		header_up X-Real-IP {client_ip}
+//		header_up -Via
+//		transport http {
+//			dial_timeout 3s
+//			keepalive 5m
+//			keepalive_idle_conns_per_host 256
+//			compression off
+//		}
+//	}
+//
+// What the user writes wins over each of these.
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	if !h.Next() {
+		return nil, h.ArgErr()
+	}
+	matcherSet, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	h.Next() // the directive's name, once more
+	var directive directive
+	if err := directive.split(h.Dispenser); err != nil {
+		return nil, err
+	}
+	policy, err := directive.policy()
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := directive.proxy(h)
+	if err != nil {
+		return nil, err
+	}
+	proxy.LoadBalancing.SelectionPolicyRaw = caddyconfig.JSONModuleObject(policy, "policy", "tigergraph", nil)
+	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{
+		caddyconfig.JSONModuleObject(new(Handler), "handler", "tigergraph", nil),
+		caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil),
+	}}
+	if matcherSet != nil {
+		route.MatcherSetsRaw = []caddy.ModuleMap{matcherSet}
+	}
+	return []httpcaddyfile.ConfigValue{{Class: "route", Value: route}}, nil
+}
+
+// directive is the directive's tokens, told apart by whose they are. They keep
+// their lines, so that errors name those.
+type directive struct {
+	name          caddyfile.Token
+	nodes         []caddyfile.Token
+	addresses     []string          // of all nodes, complete
+	options       []caddyfile.Token // of the policy, as in its block
+	subdirectives []caddyfile.Token // of the proxy, as in its block
+	given         map[string]caddyfile.Segment
+}
+
+// split reads the directive, at whose name d stands.
+func (v *directive) split(d *caddyfile.Dispenser) error {
+	v.name = d.Token()
+	v.given = make(map[string]caddyfile.Segment)
+	for d.NextArg() {
+		node := d.Token()
+		if err := v.addNode(&node); err != nil {
+			return d.WrapErr(err)
+		}
+		v.nodes = append(v.nodes, node)
+	}
+	for d.NextBlock(0) {
+		name := d.Val()
+		segment := d.NextSegment()
+		v.given[name] = segment
+		at := caddyfile.NewDispenser(segment)
+		at.Next()
+		switch {
+		case name == "lb_policy":
+			return at.Err("tigergraph is the policy: write the options of 'lb_policy tigergraph' without it, or use reverse_proxy for another policy")
+		case isPolicyOption(name):
+			v.options = append(v.options, segment...)
+			continue
+		case name == "to":
+			for i := range segment[1:] {
+				if err := v.addNode(&segment[1+i]); err != nil {
+					return at.WrapErr(err)
+				}
+			}
+		}
+		v.subdirectives = append(v.subdirectives, segment...)
+	}
+	if len(v.addresses) == 0 && v.given["dynamic"] == nil {
+		return d.Err("tigergraph needs the addresses of its nodes, such as 'tigergraph m1 m2 m3'")
+	}
+	return nil
+}
+
+// isPolicyOption reports whether a word is the name of an option of the policy.
+// The policy's parser knows: there is no second list.
+func isPolicyOption(word string) bool {
+	d := caddyfile.NewDispenser([]caddyfile.Token{{Text: word}})
+	d.Next()
+	return !errors.As(new(Policy).unmarshalOption(d, word), new(unknownOptionError))
+}
+
+// addNode completes the address of a node and refuses it if it does not go with
+// the others.
+func (v *directive) addNode(token *caddyfile.Token) error {
+	node := token.Text
+	address, err := completeAddress(node)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(v.addresses, address) {
+		return fmt.Errorf("node '%s' is already specified: write each node once", node)
+	}
+	if len(v.addresses) > 0 {
+		first := v.addresses[0]
+		if schemeOf(first) != schemeOf(address) {
+			return fmt.Errorf("node '%s' is dialled in another way than '%s': write the same scheme, such as https://, before all nodes or before none", address, first)
+		}
+	}
+	v.addresses = append(v.addresses, address)
+	token.Text = address
+	return nil
+}
+
+func schemeOf(address string) string {
+	scheme, _, found := strings.Cut(address, "://")
+	if !found {
+		return ""
+	}
+	return scheme
+}
+
+// completeAddress adds TigerGraph's port to the address of a node if it has none.
+// A placeholder may hold the port, and a socket has none: these stay as they are.
+func completeAddress(node string) (string, error) {
+	if strings.Contains(node, "{") {
+		return node, nil
+	}
+	if scheme, rest, found := strings.Cut(node, "://"); found {
+		if host, _, surplus := strings.Cut(rest, "/"); surplus {
+			return "", fmt.Errorf("node '%s' must have no path: write '%s://%s', and change paths with the rewrite directive", node, scheme, host)
+		}
+		return scheme + "://" + withPort(rest), nil
+	}
+	prefix, rest, found := strings.Cut(node, "/")
+	switch {
+	case !found:
+		return withPort(node), nil
+	case caddy.IsUnixNetwork(prefix), caddy.IsFdNetwork(prefix):
+		return node, nil
+	case prefix == "tcp", prefix == "tcp4", prefix == "tcp6":
+		return prefix + "/" + withPort(rest), nil
+	}
+	return "", fmt.Errorf("node '%s' must have no path: write '%s', and change paths with the rewrite directive", node, prefix)
+}
+
+// withPort adds TigerGraph's port to a host without one.
+func withPort(host string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), defaultPort)
+}
+
+// policy parses the options of the policy.
+func (v *directive) policy() (*Policy, error) {
+	policy := new(Policy)
+	return policy, policy.UnmarshalCaddyfile(v.dispense(nil, v.options))
+}
+
+// dispense makes a directive of arguments and the lines of a block.
+func (v *directive) dispense(arguments, block []caddyfile.Token) *caddyfile.Dispenser {
+	tokens := append([]caddyfile.Token{v.name}, arguments...)
+	if len(block) > 0 {
+		open := tokens[len(tokens)-1]
+		open.Text = "{"
+		end := block[len(block)-1]
+		end.Line += end.NumLineBreaks() + 1
+		end.Text = "}"
+		tokens = append(tokens, open)
+		tokens = append(tokens, block...)
+		tokens = append(tokens, end)
+	}
+	return caddyfile.NewDispenser(tokens)
+}
+
+// proxy parses the proxy and fills in what the user left open.
+func (v *directive) proxy(h httpcaddyfile.Helper) (*reverseproxy.Handler, error) {
+	proxy := new(reverseproxy.Handler)
+	if err := proxy.UnmarshalCaddyfile(v.dispense(v.nodes, v.subdirectives)); err != nil {
+		return nil, v.explain(err)
+	}
+	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
+		return nil, err
+	}
+	v.completeLoadBalancing(proxy)
+	v.completePassiveChecks(proxy)
+	completeHeaders(proxy)
+	return proxy, v.completeTransport(proxy)
+}
+
+// explain says what may be written instead of a word that nobody knows.
+func (v *directive) explain(err error) error {
+	for name, segment := range v.given {
+		if strings.HasPrefix(err.Error(), "unrecognized subdirective "+name+",") {
+			d := caddyfile.NewDispenser(segment)
+			d.Next()
+			return d.Errf("unrecognized option '%s': expected an option of 'lb_policy tigergraph' or a subdirective of reverse_proxy", name)
+		}
+	}
+	return err
+}
+
+func (v *directive) isGiven(name string) bool { return v.given[name] != nil }
+
+// completeLoadBalancing has a request tried once on each other node: always if it
+// never left, else only if it may be repeated.
+func (v *directive) completeLoadBalancing(proxy *reverseproxy.Handler) {
+	if proxy.LoadBalancing == nil {
+		proxy.LoadBalancing = new(reverseproxy.LoadBalancing)
+	}
+	balancing := proxy.LoadBalancing
+	// Who gives a time to try wants it used up.
+	if !v.isGiven("lb_retries") && !v.isGiven("lb_try_duration") {
+		balancing.Retries = max(len(proxy.Upstreams)-1, 0)
+		if v.isGiven("dynamic") {
+			balancing.Retries = max(balancing.Retries, defaultRetries)
+		}
+	}
+	if !v.isGiven("lb_retry_match") {
+		balancing.RetryMatchRaw = caddyhttp.RawMatcherSets{{
+			"tigergraph_repeatable": caddyconfig.JSON(MatchRepeatable{}, nil),
+		}}
+	}
+}
+
+// completePassiveChecks counts what shows that nothing lives behind a node's
+// nginx, and no status that is an answer about the request.
+func (v *directive) completePassiveChecks(proxy *reverseproxy.Handler) {
+	if proxy.HealthChecks == nil {
+		proxy.HealthChecks = new(reverseproxy.HealthChecks)
+	}
+	if proxy.HealthChecks.Passive == nil {
+		proxy.HealthChecks.Passive = new(reverseproxy.PassiveHealthChecks)
+	}
+	passive := proxy.HealthChecks.Passive
+	if !v.isGiven("fail_duration") {
+		passive.FailDuration = defaultFailDuration
+	}
+	if !v.isGiven("max_fails") {
+		passive.MaxFails = defaultMaxFails
+	}
+	if !v.isGiven("unhealthy_status") {
+		passive.UnhealthyStatus = []int{http.StatusBadGateway, http.StatusGatewayTimeout}
+	}
+}
+
+// completeHeaders tells the node the client's address, and spares it Via: with
+// that its nginx sends its scripts uncompressed.
+func completeHeaders(proxy *reverseproxy.Handler) {
+	if proxy.Headers == nil {
+		proxy.Headers = new(headers.Handler)
+	}
+	if proxy.Headers.Request == nil {
+		proxy.Headers.Request = new(headers.HeaderOps)
+	}
+	operations := proxy.Headers.Request
+	if !mentions(operations, "X-Real-IP") {
+		if operations.Set == nil {
+			operations.Set = make(http.Header)
+		}
+		operations.Set.Set("X-Real-IP", "{http.vars.client_ip}")
+	}
+	if !mentions(operations, "Via") {
+		operations.Delete = append(operations.Delete, "Via")
+	}
+}
+
+// mentions reports whether header operations say anything of a field.
+func mentions(operations *headers.HeaderOps, field string) bool {
+	is := func(other string) bool { return strings.EqualFold(other, field) }
+	for _, fields := range []http.Header{operations.Add, operations.Set} {
+		for other := range fields {
+			if is(other) {
+				return true
+			}
+		}
+	}
+	for other := range operations.Replace {
+		if is(other) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(operations.Delete, is)
+}
+
+// completeTransport fills in the settings of an HTTP transport. Another one is
+// the user's own affair.
+func (v *directive) completeTransport(proxy *reverseproxy.Handler) error {
+	transport := new(reverseproxy.HTTPTransport)
+	if proxy.TransportRaw != nil {
+		var module struct {
+			Protocol string `json:"protocol"`
+		}
+		if err := json.Unmarshal(proxy.TransportRaw, &module); err != nil {
+			return fmt.Errorf("transport: %w", err)
+		}
+		if module.Protocol != "http" {
+			return nil
+		}
+		if err := json.Unmarshal(proxy.TransportRaw, transport); err != nil {
+			return fmt.Errorf("transport: %w", err)
+		}
+	}
+	transport.DialTimeout = orDefault(transport.DialTimeout, defaultDialTimeout)
+	if transport.KeepAlive == nil {
+		transport.KeepAlive = new(reverseproxy.KeepAlive)
+	}
+	if keepAlive := transport.KeepAlive; keepAlive.Enabled == nil || *keepAlive.Enabled {
+		keepAlive.IdleConnTimeout = orDefault(keepAlive.IdleConnTimeout, defaultKeepAlive)
+		keepAlive.MaxIdleConnsPerHost = orDefault(keepAlive.MaxIdleConnsPerHost, defaultIdleConnections)
+	}
+	isCompression := func(token caddyfile.Token) bool { return token.Text == "compression" }
+	if transport.Compression == nil && !slices.ContainsFunc(v.given["transport"], isCompression) {
+		transport.Compression = new(bool)
+	}
+	proxy.TransportRaw = caddyconfig.JSONModuleObject(transport, "protocol", "http", nil)
+	return nil
+}
