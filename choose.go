@@ -154,11 +154,10 @@ func (c *call) chooseOwn() *reverseproxy.Upstream {
 	var (
 		pinned  *member
 		current bool
-		secure  bool
 		key     uint64
 	)
+	secure := c.isSecure() // which the middleware asks about, too
 	if p.cookie != nil {
-		secure = c.isSecure()
 		pinned, current = c.cutCookie()
 	}
 	own, why := pinned, pinnedByCookie

@@ -1,10 +1,17 @@
 package tigergraph
 
 import (
+	"errors"
+	"io"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 func init() {
@@ -12,8 +19,25 @@ func init() {
 }
 
 // Handler is the middleware for the quirks of TigerGraph's HTTP. The `tigergraph`
-// directive puts it before `reverse_proxy`.
+// directive puts it before `reverse_proxy`; in JSON it goes before the
+// `reverse_proxy` handler that has the `tigergraph` policy. It needs no
+// configuration.
+//
+// - `Set-GSQL-Cookie` keeps its exact case on HTTP/1.1. Caddy would send
+// `Set-Gsql-Cookie`, and the GSQL client would not find its session.
+// - The nodes' cookies get the attribute `Secure` if the client came over TLS, to
+// Caddy or to a trusted proxy in front of it that says so. TigerGraph sets it only
+// with TLS of its own, and browsers drop `SameSite=None` without it.
+// - If no node is left, the answer is 503 with `Retry-After`, provided that nothing
+// was done that must not be repeated; else it stays 502 or 504. The policy's
+// cookie is kept off error responses.
+// - Responses that carry the policy's cookie become `private`, so that no cache
+// hands one client's node to others.
 type Handler struct{}
+
+// retryAfter is how many seconds a client is asked to wait where no node is left:
+// as long as a health check does until it looks again.
+const retryAfter = "2"
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
@@ -23,7 +47,144 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// ServeHTTP hands the request on.
+// ServeHTTP serves the request with what comes next.
 func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	return next.ServeHTTP(w, r)
+	ww := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r}
+	returned := false
+	defer func() {
+		if !returned && ww.wroteHeader {
+			// The answer broke off. A client that had seen no byte of it might
+			// send the request once more.
+			_ = ww.FlushError()
+		}
+	}()
+	err := next.ServeHTTP(ww, r)
+	returned = true
+	if err != nil && !ww.wroteHeader {
+		err = ww.answerError(err)
+	}
+	return err
 }
+
+// responseWriter adjusts the header of a response right before it goes out.
+type responseWriter struct {
+	caddyhttp.ResponseWriterWrapper
+	request     *http.Request
+	wroteHeader bool
+}
+
+// WriteHeader adjusts the header if it is that of the answer. Others may come
+// first, with a status of 1xx; but after 101 there is none.
+func (w *responseWriter) WriteHeader(status int) {
+	if !w.wroteHeader && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
+		w.wroteHeader = true
+		w.adjust(status)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// What makes the server write the header by itself would pass by our WriteHeader.
+func (w *responseWriter) writeHeader() {
+	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
+	}
+}
+
+// Write writes to the body.
+func (w *responseWriter) Write(b []byte) (int, error) {
+	w.writeHeader()
+	return w.ResponseWriter.Write(b)
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.writeHeader()
+	return w.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError is what http.ResponseController looks for.
+func (w *responseWriter) FlushError() error {
+	w.writeHeader()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// adjust changes the header of an answer with this status.
+func (w *responseWriter) adjust(status int) {
+	header := w.Header()
+	if w.request.ProtoMajor == 1 {
+		response.Rename(header, "Set-Gsql-Cookie", "Set-GSQL-Cookie")
+	}
+	if len(header["Set-Cookie"]) == 0 {
+		return
+	}
+	policy, secure := choiceFor(w.request)
+	if secure {
+		response.Secure(header["Set-Cookie"])
+	}
+	switch {
+	case policy == nil || policy.cookie == nil || !response.Has(header["Set-Cookie"], policy.cookie.name):
+	case status == http.StatusBadGateway || status == http.StatusGatewayTimeout:
+		takeBackCookie(header, policy)
+	default:
+		response.Private(header, w.request.Method)
+	}
+}
+
+// answerError prepares the answer to a request that no node answered.
+func (w *responseWriter) answerError(err error) error {
+	if policy, _ := choiceFor(w.request); policy != nil && policy.cookie != nil {
+		takeBackCookie(w.Header(), policy)
+	}
+	var failure caddyhttp.HandlerError
+	if !errors.As(err, &failure) {
+		return err
+	}
+	switch failure.StatusCode {
+	case http.StatusServiceUnavailable:
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		// Asking for another try would be wrong if the request may have been
+		// carried out. The last error is that of the last node.
+		var neverLeft reverseproxy.DialError
+		if !errors.As(err, &neverLeft) && !service.Repeatable(w.request) {
+			return err
+		}
+		failure.StatusCode = http.StatusServiceUnavailable
+		err = failure
+	default:
+		return err
+	}
+	if w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	return err
+}
+
+// choiceFor returns the policy that chose a node for the request, nil if none
+// did, and whether the client came over TLS.
+func choiceFor(r *http.Request) (policy *Policy, secure bool) {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	switch memory := vars[memoryKey].(type) {
+	case *choice:
+		return memory.policy, memory.secure
+	case *visit:
+		return memory.policy, memory.secure
+	}
+	return nil, (&call{policy: new(Policy), request: r, vars: vars}).isSecure()
+}
+
+// takeBackCookie removes a policy's cookie from a response.
+func takeBackCookie(header http.Header, p *Policy) {
+	if values := affinity.ReplaceCookie(header["Set-Cookie"], p.cookie.name, ""); len(values) > 0 {
+		header["Set-Cookie"] = values
+	} else {
+		delete(header, "Set-Cookie")
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Module                = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ http.ResponseWriter         = (*responseWriter)(nil)
+	_ io.ReaderFrom               = (*responseWriter)(nil)
+)
