@@ -304,7 +304,10 @@ func TestWebSocketsAndEventsOutliveAReload(t *testing.T) {
 	}
 	defer events.Body.Close()
 	lines := bufio.NewScanner(events.Body)
-	next := func() bool { return lines.Scan() && lines.Scan() } // an event and an empty line
+	next := func() bool {
+		event := lines.Scan()
+		return event && lines.Scan() // the empty line after it
+	}
 	if !next() {
 		t.Fatal("no event")
 	}

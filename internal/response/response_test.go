@@ -1,6 +1,7 @@
 package response
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"testing"
@@ -74,13 +75,10 @@ func TestPrivateKeepsSharedCachesOut(t *testing.T) {
 
 func TestRenameKeepsValuesAndOrder(t *testing.T) {
 	header := http.Header{"Set-Gsql-Cookie": {"a", "b"}, "X": {"c"}}
-	const wanted = "Set-GSQL-Cookie"
-	Rename(header, "Set-Gsql-Cookie", wanted)
-	if !slices.Equal(header[wanted], []string{"a", "b"}) || len(header) != 2 {
-		t.Errorf("%q", header)
-	}
+	Rename(header, "Set-Gsql-Cookie", "Set-GSQL-Cookie")
 	Rename(header, "Y", "y")
-	if len(header) != 2 {
-		t.Errorf("%q", header)
+	want := http.Header{"Set-GSQL-Cookie": {"a", "b"}, "X": {"c"}}
+	if !maps.EqualFunc(header, want, slices.Equal) {
+		t.Errorf("%q, want %q", header, want)
 	}
 }
