@@ -5,12 +5,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -30,9 +27,11 @@ func TestOneLineIsEnough(t *testing.T) {
 			node.Stop()
 		}
 	}
-	if _, status := b.whoami(); status != http.StatusUnauthorized {
-		t.Errorf("another node answers %d, want 401", status)
-	}
+	// The first request may meet a connection that is just breaking.
+	eventually(t, "another node answers, which knows nobody", func() bool {
+		_, status := b.whoami()
+		return status == http.StatusUnauthorized
+	})
 	moved := b.login()
 	for range 10 {
 		if node, status := b.whoami(); node != moved || status != http.StatusOK {
@@ -49,10 +48,6 @@ func TestEventsComeOneByOne(t *testing.T) {
 	e := newEdge(t)
 	e.loadTLS("encode gzip zstd\n" + cluster(nodes, "health_check off"))
 	base := e.newBrowserTLS(2)
-	eventually(t, "the certificate is there", func() bool {
-		_, err := base.try(http.MethodGet, "/", nil)
-		return err == nil
-	})
 	for protocol, client := range fronts(e) {
 		for _, path := range []string{"/api/__events", "/gsqlserver/__events", "/restpp/__events"} {
 			ctx, cancel := context.WithTimeout(t.Context(), enough)
@@ -127,11 +122,7 @@ func TestNodesWithTLSOfTheirOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	authority := filepath.Join(t.TempDir(), "ca.pem")
-	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: config.Certificates[0].Certificate[0]})
-	if err := os.WriteFile(authority, block, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	authority, _ := writePEM(t, config.Certificates[0])
 	nodes := tgnode.NewCluster()
 	t.Cleanup(nodes.Close)
 	var list []string
@@ -142,18 +133,17 @@ func TestNodesWithTLSOfTheirOwn(t *testing.T) {
 		}
 		list = append(list, "https://"+node.Addr())
 	}
-	e := newEdge(t)
-	load := func(transport string) {
+	load := func(transport string) *browser {
+		e := newEdge(t)
 		e.load("tigergraph " + strings.Join(list, " ") + " {\nhealth_check {\ninterval 50ms\n}\n" + transport + "\n}")
+		return e.newBrowser(2)
 	}
 	trusted := "tls_trust_pool file " + authority + "\n"
-	b := e.newBrowser(2)
 	for name, transport := range map[string]string{
 		"authority and name": trusted + "tls_server_name node.example.com",
 		"no verification":    "tls_insecure_skip_verify",
 	} {
-		load("transport http {\n" + transport + "\n}")
-		b.http.CloseIdleConnections()
+		b := load("transport http {\n" + transport + "\n}")
 		if a := b.get("/restpp/__echo"); a.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
 		}
@@ -162,8 +152,7 @@ func TestNodesWithTLSOfTheirOwn(t *testing.T) {
 		"no authority": "",
 		"another name": "transport http {\n" + trusted + "tls_server_name other.example.com\n}",
 	} {
-		load(transport)
-		b.http.CloseIdleConnections()
+		b := load(transport)
 		if a := b.get("/restpp/query/g/q"); a.StatusCode/100 != 5 {
 			t.Errorf("%s: %d, want an error", name, a.StatusCode)
 		}
@@ -176,10 +165,9 @@ func TestClientsMayHaveNothingBetterThanTLS12(t *testing.T) {
 	e.loadTLS(cluster(nodes, ""))
 	b := e.newBrowserTLS(2)
 	b.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}
-	eventually(t, "the certificate is there", func() bool {
-		a, err := b.try(http.MethodGet, "/api/ping", nil)
-		return err == nil && a.StatusCode == http.StatusOK && a.TLS.Version == tls.VersionTLS12
-	})
+	if a := b.get("/api/ping"); a.StatusCode != http.StatusOK || a.TLS.Version != tls.VersionTLS12 {
+		t.Errorf("%d, TLS version %x", a.StatusCode, a.TLS.Version)
+	}
 }
 
 func TestASingleSignOnReturnsToItsNode(t *testing.T) {
@@ -188,10 +176,6 @@ func TestASingleSignOnReturnsToItsNode(t *testing.T) {
 	e.loadTLS(cluster(nodes, ""))
 	for host := byte(2); host < 12; host++ {
 		b := e.newBrowserTLS(host)
-		eventually(t, "the certificate is there", func() bool {
-			_, err := b.try(http.MethodGet, "/restpp/echo", nil)
-			return err == nil
-		})
 		begun := b.get("/api/auth/saml/login")
 		location, err := url.Parse(begun.Header.Get("Location"))
 		if err != nil || begun.StatusCode != http.StatusFound {
@@ -254,6 +238,7 @@ func TestNodesLearnTheClientsAddressAndNothingFalse(t *testing.T) {
 	check("no proxy in front", lies, map[string]string{
 		"X-Forwarded-For": "127.0.0.7", "X-Real-IP": "127.0.0.7", "X-Forwarded-Proto": "http", "X-Forwarded-Host": e.address,
 	})
+	e = newEdge(t)
 	e.behindProxy(cluster(nodes, ""))
 	check("a trusted proxy in front", lies, map[string]string{
 		"X-Forwarded-For": "203.0.113.9, 127.0.0.7", "X-Real-IP": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example",

@@ -86,8 +86,6 @@ func TestWhatMayHaveBeenDoneIsNeverDoneTwice(t *testing.T) {
 	} {
 		t.Run(front.name, func(t *testing.T) {
 			cluster, nodes := startCluster(t, 3)
-			e := newEdge(t)
-			b := e.newBrowser(2)
 			for _, mode := range []tgnode.Mode{tgnode.Reset, tgnode.Close} {
 				for _, connection := range []tgnode.ConnectionKind{tgnode.Fresh, tgnode.Reused} {
 					more := front.more
@@ -97,8 +95,9 @@ func TestWhatMayHaveBeenDoneIsNeverDoneTwice(t *testing.T) {
 					for _, node := range nodes {
 						node.ClearFaults()
 					}
+					e := newEdge(t)
 					e.load(retrying(nodes, more))
-					b.http.CloseIdleConnections() // which the reload closes
+					b := e.newBrowser(2)
 					b.login()
 					for i, act := range acts {
 						for _, node := range nodes {
@@ -242,12 +241,7 @@ func TestNeverTwiceWhateverTheClientSpeaks(t *testing.T) {
 	cluster, nodes := startCluster(t, 3)
 	e := newEdge(t)
 	e.loadTLS(retrying(nodes, ""))
-	ready := e.newBrowserTLS(2)
-	base := ready.base
-	eventually(t, "the certificate is there", func() bool {
-		_, err := ready.try(http.MethodGet, "/", nil)
-		return err == nil
-	})
+	base := e.newBrowserTLS(2).base
 	for protocol, client := range fronts(e) {
 		t.Run(strings.ReplaceAll(protocol, "/", ""), func(t *testing.T) {
 			get := func(target string) *http.Response {
