@@ -330,9 +330,6 @@ func checkNodes(nodes []string, timeout time.Duration, insecure bool) ([]finding
 	return findings, nil
 }
 
-// defaultPort is that of the nginx in each TigerGraph node.
-const defaultPort = "14240"
-
 // nodeAddress returns the address of a node as an administrator writes it, and
 // whether it speaks TLS.
 func nodeAddress(node string) (address string, secure bool, err error) {

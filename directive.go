@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -26,7 +27,6 @@ func init() {
 
 // What the directive chooses where the user does not.
 const (
-	defaultPort        = "14240"
 	defaultDialTimeout = caddy.Duration(3 * time.Second)
 	// nginx in the nodes closes idle connections after 900s. To be first is the
 	// way not to send a request on one that is just being closed.
@@ -92,6 +92,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	}
 	policy, err := directive.policy()
 	if err != nil {
+		return nil, err
+	}
+	if err := directive.completeOptions(policy); err != nil {
 		return nil, err
 	}
 	proxy, err := directive.proxy(h)
@@ -232,6 +235,68 @@ func withPort(host string) string {
 func (v *directive) policy() (*Policy, error) {
 	policy := new(Policy)
 	return policy, policy.UnmarshalCaddyfile(v.dispense(nil, v.options))
+}
+
+// completeOptions completes the nodes that options of the policy name, and refuses
+// those that are not the directive's.
+func (v *directive) completeOptions(policy *Policy) error {
+	weights := make(map[string]int, len(policy.Weights))
+	for _, node := range slices.Sorted(maps.Keys(policy.Weights)) {
+		address, err := v.upstream("weight", node)
+		if err != nil {
+			return err
+		}
+		if _, twice := weights[address]; twice {
+			return v.at("weight").Errf("the weight of '%s' is already specified", node)
+		}
+		weights[address] = policy.Weights[node]
+	}
+	if policy.Weights != nil {
+		policy.Weights = weights
+	}
+	for option, nodes := range map[string][]string{"backup": policy.Backup, "drain": policy.Drain} {
+		for i, node := range nodes {
+			address, err := v.upstream(option, node)
+			if err != nil {
+				return err
+			}
+			if slices.Contains(nodes[:i], address) {
+				return v.at(option).Errf("%s names '%s' twice", option, node)
+			}
+			nodes[i] = address
+		}
+	}
+	return nil
+}
+
+// upstream returns the address of the upstream that an option names. With a
+// dynamic source any may be one.
+func (v *directive) upstream(option, node string) (string, error) {
+	address, err := completeAddress(node)
+	if err != nil {
+		return "", v.at(option).WrapErr(err)
+	}
+	address = dialAddress(address)
+	if v.given["dynamic"] == nil && !slices.ContainsFunc(v.addresses, func(known string) bool { return dialAddress(known) == address }) {
+		return "", v.at(option).Errf("%s: '%s' is not one of the nodes: write it behind tigergraph as well", option, node)
+	}
+	return address, nil
+}
+
+// dialAddress is what the proxy makes of an address: the scheme is the
+// transport's.
+func dialAddress(address string) string {
+	if _, rest, found := strings.Cut(address, "://"); found {
+		return rest
+	}
+	return strings.TrimPrefix(address, "tcp/")
+}
+
+// at returns a dispenser that stands at an option, for errors that name its line.
+func (v *directive) at(option string) *caddyfile.Dispenser {
+	d := caddyfile.NewDispenser(v.given[option])
+	d.Next()
+	return d
 }
 
 // dispense makes a directive of arguments and the lines of a block.

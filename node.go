@@ -8,6 +8,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
+// defaultPort is that of the nginx in each TigerGraph node.
+const defaultPort = "14240"
+
 // nodes holds each node that a configuration uses, by its address, so that a
 // drain survives reloads.
 var nodes = caddy.NewUsagePool()

@@ -199,16 +199,6 @@ func TestASingleSignOnReturnsToItsNode(t *testing.T) {
 	}
 }
 
-// received returns the values of a field as the node got them.
-func received(echo tgnode.Echo, name string) (values []string) {
-	for _, field := range echo.Received {
-		if strings.EqualFold(field[0], name) {
-			values = append(values, field[1])
-		}
-	}
-	return values
-}
-
 func TestNodesLearnTheClientsAddressAndNothingFalse(t *testing.T) {
 	_, nodes := startCluster(t, 1)
 	e := newEdge(t)
@@ -309,7 +299,7 @@ func TestManyClientsReuseTheirConnections(t *testing.T) {
 	e.load(cluster(nodes, "health_check off"))
 	b := e.newBrowser(2)
 	for range 3 {
-		occupy(b, 100)
+		holdConnections(b, 100)
 	}
 	if accepted := nodes[0].Accepted(); accepted > 150 {
 		t.Errorf("%d connections for a hundred requests at a time", accepted)

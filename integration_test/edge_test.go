@@ -102,20 +102,31 @@ func (e *edge) loadTLS(directives string) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(config.Certificates[0].PrivateKey)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	file := filepath.Join(e.t.TempDir(), "localhost.pem")
-	content := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: config.Certificates[0].Certificate[0]}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
-	if err := os.WriteFile(file, content, 0o600); err != nil {
-		e.t.Fatal(err)
-	}
+	certificate, key := writePEM(e.t, config.Certificates[0])
 	_, port, _ := net.SplitHostPort(e.address)
-	if err := e.tryLoad("https://localhost:"+port, fmt.Sprintf("tls %q %[1]q\n", file)+directives); err != nil {
+	if err := e.tryLoad("https://localhost:"+port, fmt.Sprintf("tls %q %q\n", certificate, key)+directives); err != nil {
 		e.t.Fatal(err)
 	}
+}
+
+// writePEM writes a certificate and its key to files.
+func writePEM(t *testing.T, pair tls.Certificate) (certificate, key string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	certificate, key = filepath.Join(folder, "certificate.pem"), filepath.Join(folder, "key.pem")
+	for file, block := range map[string]*pem.Block{
+		certificate: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]},
+		key:         {Type: "PRIVATE KEY", Bytes: der},
+	} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certificate, key
 }
 
 func (e *edge) tryLoad(site, directives string) error {

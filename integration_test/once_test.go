@@ -55,9 +55,9 @@ var acts = []struct {
 	{"DELETE", "/restpp/graph/social/vertices/p/1", "", nil},
 }
 
-// occupy leaves so many idle connections between the edge and the node that
+// holdConnections leaves so many idle connections between the edge and the node that
 // serves this client.
-func occupy(b *browser, connections int) {
+func holdConnections(b *browser, connections int) {
 	b.t.Helper()
 	var wait sync.WaitGroup
 	for range connections {
@@ -104,7 +104,7 @@ func TestWhatMayHaveBeenDoneIsNeverDoneTwice(t *testing.T) {
 							node.ClearFaults()
 						}
 						if connection == tgnode.Reused {
-							occupy(b, 5)
+							holdConnections(b, 5)
 						}
 						for _, node := range nodes {
 							node.SetFault(tgnode.All, tgnode.Fault{Mode: mode, Connection: connection})
@@ -131,7 +131,7 @@ func TestAnotherPolicyLetsGoRepeatADropAll(t *testing.T) {
 	e := newEdge(t)
 	e.load("reverse_proxy " + addresses(nodes) + " {\nlb_policy first\n}")
 	b := e.newBrowser(2)
-	occupy(b, 5)
+	holdConnections(b, 5)
 	nodes[0].SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Close, Connection: tgnode.Reused})
 	b.get("/gsql/v1/drop-all?marker=1")
 	if times := cluster.Ledger().CountMarker("1"); times < 2 {
@@ -152,7 +152,7 @@ func TestReadsGoOnOnAnotherNode(t *testing.T) {
 					for _, node := range nodes {
 						node.ClearFaults()
 					}
-					occupy(b, 3)
+					holdConnections(b, 3)
 					for _, node := range nodes {
 						if node.Name() == home {
 							node.SetFault(tgnode.All, tgnode.Fault{Mode: mode, Connection: connection})
@@ -327,7 +327,7 @@ func TestRandomFaultsNeverRepeatAnything(t *testing.T) {
 			for _, node := range nodes {
 				node.ClearFaults()
 			}
-			occupy(b, 4)
+			holdConnections(b, 4)
 			for _, node := range nodes {
 				if rand.IntN(4) == 0 {
 					node.ResetConnections()
