@@ -151,29 +151,31 @@ func (c *call) setNewestVisit(v *visit) {
 // without a look at more than one node: the client's own can take it.
 func (c *call) chooseOwn() *reverseproxy.Upstream {
 	p := c.policy
-	var (
-		pinned  *member
-		current bool
-		key     uint64
-	)
+	var key uint64
 	secure := c.isSecure() // which the middleware asks about, too
+	pin, current := affinity.NoPin, false
 	if p.cookie != nil {
-		pinned, current = c.cutCookie()
+		pin, current = c.cutCookie()
 	}
-	own, why := pinned, pinnedByCookie
-	if pinned == nil {
+	i, why := pin, pinnedByCookie
+	if pin == affinity.NoPin {
 		key = c.clientKey()
 		if p.Affinity != byNothing && !c.isFallbackDue() {
-			own, why = c.homeOrMoved(key)
+			i, why = c.homeOrMoved(key)
 		}
 	}
-	if own != nil {
-		if i := c.position(own); c.standing(i, nil).Suits(own == pinned) && (own == pinned || c.warmth(own) == 1) {
+	if i != affinity.NoPin {
+		own, pinned := c.roster.byPool[i], i == pin
+		if c.standing(i, nil).Suits(pinned) && (pinned || c.warmth(own) == 1) {
 			switch {
 			case c.again, p.hashed == hashedHeader: // which the proxy may rewrite before a retry
-				c.remember(&visit{key: key, pinned: pinned, current: current, secure: secure, chosen: own})
+				v := &visit{key: key, current: current, secure: secure, chosen: own}
+				if pinned {
+					v.pinned = own
+				}
+				c.remember(v)
 			case c.vars != nil:
-				c.vars[memoryKey] = own.choice(secure, own == pinned)
+				c.vars[memoryKey] = own.choice(secure, pinned)
 			}
 			if !current {
 				c.setCookie(own, secure)
@@ -182,10 +184,11 @@ func (c *call) chooseOwn() *reverseproxy.Upstream {
 			return c.pool[i]
 		}
 	}
-	if pinned != nil {
-		key = c.clientKey()
+	v := &visit{key: key, current: current, secure: secure}
+	if pin != affinity.NoPin {
+		v.key, v.pinned = c.clientKey(), c.roster.byPool[pin]
 	}
-	return c.choose(c.remember(&visit{key: key, pinned: pinned, current: current, secure: secure}))
+	return c.choose(c.remember(v))
 }
 
 // choose answers a call by looking at all nodes.
@@ -257,17 +260,15 @@ func (c *call) pick(v *visit, tiers []affinity.Tier, best affinity.Tier) (chosen
 		return chosen, why
 	}
 	own, reason := c.homeOrMoved(v.key)
-	if reason == movedBefore {
-		if i := c.position(own); tiers[i] == best {
-			return i, movedBefore
-		}
+	if reason == movedBefore && tiers[own] == best {
+		return own, movedBefore
 	}
 	chosen, why = c.highest(v.key, tiers, best), p.hashed
 	home := c.roster.homes.of(v.key)
 	switch {
 	case chosen != home:
 		c.noteMove(v.key, home, chosen)
-	case reason == movedBefore && !c.suitsOtherwise(own):
+	case reason == movedBefore && !c.suitsOtherwise(c.roster.byPool[own]):
 		p.moved.Forget(c.client(v.key)) // it has come home
 	}
 	if moved || chosen != home {
@@ -306,20 +307,23 @@ func (c *call) warmth(m *member) float64 {
 	return m.prober.warmth(c.service, time.Duration(c.policy.SlowStart))
 }
 
-// homeOrMoved returns the node that a client without a cookie belongs to, and
-// why: its home, or the node it was moved to when that could not be used.
-func (c *call) homeOrMoved(key uint64) (*member, reason) {
+// homeOrMoved returns the place of the node that a client without a cookie
+// belongs to, and why: its home, or the node it was moved to when that could not
+// be used.
+func (c *call) homeOrMoved(key uint64) (i int, why reason) {
 	c.align()
 	if moved := c.policy.moved; moved != nil && !moved.Empty() && c.isKnownByKey() {
 		client := c.client(key)
 		if dial, found := moved.Find(client); found {
-			if m := c.roster.byDial[dial]; m != nil && c.position(m) != affinity.NoPin {
-				return m, movedBefore
+			if m := c.roster.byDial[dial]; m != nil {
+				if i := c.position(m); i != affinity.NoPin {
+					return i, movedBefore
+				}
 			}
 			moved.Forget(client)
 		}
 	}
-	return c.roster.byPool[c.roster.homes.of(key)], c.policy.hashed
+	return c.roster.homes.of(key), c.policy.hashed
 }
 
 // noteMove remembers where a client was sent that is known only by its key, if
@@ -461,12 +465,14 @@ func (c *call) isSecure() bool {
 }
 
 // cutCookie removes our cookie from the request, for the node must not see it,
-// and returns the node that it names if it is valid.
-func (c *call) cutCookie() (pinned *member, current bool) {
+// and returns the place in the pool of the node that it names if it is valid,
+// else NoPin.
+func (c *call) cutCookie() (pin int, current bool) {
 	values := c.request.Header["Cookie"]
 	if len(values) == 0 {
-		return nil, false
+		return affinity.NoPin, false
 	}
+	var pinned *member
 	tokens := c.tokens()
 	left := affinity.CutCookie(values, c.policy.cookie.name, func(value string) {
 		if pinned != nil || tokens == nil {
@@ -492,10 +498,11 @@ func (c *call) cutCookie() (pinned *member, current bool) {
 	} else {
 		c.request.Header["Cookie"] = left
 	}
-	if pinned != nil && c.position(pinned) == affinity.NoPin {
-		return nil, false // it was removed from the pool
+	if pinned == nil {
+		return affinity.NoPin, false
 	}
-	return pinned, current
+	pin = c.position(pinned) // NoPin if it was removed from the pool
+	return pin, current && pin != affinity.NoPin
 }
 
 // tokens returns the valid tokens. The server may get a request before the app

@@ -26,11 +26,14 @@ func CutCookie(values []string, name string, found func(value string)) []string 
 // cutFromLine does for one header line what CutCookie does for all. Where one
 // piece is left, the usual case, it is a part of the line and costs no copy.
 func cutFromLine(line, name string, found func(value string)) string {
-	first := strings.Index(line, name)
-	if first < 0 {
-		return line
+	start := 0
+	if !strings.HasPrefix(line, name) {
+		first := strings.Index(line, name)
+		if first < 0 {
+			return line
+		}
+		start = strings.LastIndexByte(line[:first], ';') + 1
 	}
-	start := strings.LastIndexByte(line[:first], ';') + 1
 	var pieces strings.Builder     // what is left, but for the last piece
 	from, to := 0, max(0, start-1) // the last piece: all since the last cookie removed
 	for start <= len(line) {

@@ -51,6 +51,9 @@ var prefixes = [...]struct {
 // Of returns the service that a decoded path is for. The path is cleaned first,
 // as the nginx in each TigerGraph node does before it routes.
 func Of(decoded string) Service {
+	if isPlainGUI(decoded) {
+		return GUI
+	}
 	if unclean(decoded) {
 		decoded = path.Clean("/" + decoded)
 	}
@@ -61,6 +64,20 @@ func Of(decoded string) Service {
 		}
 	}
 	return GUI
+}
+
+// isPlainGUI reports whether a look at a path's second byte shows that it is for
+// the GUI, as that of most requests does: cleaning changes the first segment of
+// such a path only where it goes up.
+func isPlainGUI(p string) bool {
+	if len(p) < 2 || p[0] != '/' {
+		return false
+	}
+	switch p[1] {
+	case '/', '.', 'r', 'g':
+		return false
+	}
+	return !strings.Contains(p, "/..")
 }
 
 // unclean reports whether cleaning may change what a path is routed by; nearly

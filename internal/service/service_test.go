@@ -1,6 +1,10 @@
 package service
 
-import "testing"
+import (
+	pathpkg "path"
+	"strings"
+	"testing"
+)
 
 func TestOfRoutesByTheCleanedPath(t *testing.T) {
 	for path, want := range map[string]Service{
@@ -68,8 +72,15 @@ func FuzzOf(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		if got := Of(path); got >= Count {
-			t.Errorf("Of(%q) = %d", path, got)
+		want := GUI
+		cleaned := pathpkg.Clean("/" + path)
+		for _, prefix := range prefixes {
+			if cleaned == prefix.path || strings.HasPrefix(cleaned, prefix.path+"/") {
+				want = prefix.service
+			}
+		}
+		if got := Of(path); got != want {
+			t.Errorf("Of(%q) = %v, want %v", path, got, want)
 		}
 	})
 }
