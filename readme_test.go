@@ -87,16 +87,24 @@ func TestTheReadmesJSONMeansWhatItsCaddyfileMeans(t *testing.T) {
 	var handler struct {
 		LoadBalancing struct {
 			Policy struct {
-				Cookie map[string]any
+				Cookie      map[string]any
+				HealthCheck map[string]any `json:"health_check"`
 			} `json:"selection_policy"`
 		} `json:"load_balancing"`
 	}
 	if err := json.Unmarshal([]byte(handlers[0]), &handler); err != nil {
 		t.Fatal(err)
 	}
-	for option := range handler.LoadBalancing.Policy.Cookie {
-		if option = strings.TrimSuffix(option, "s"); !strings.Contains(caddyfile, option) {
-			t.Errorf("no Caddyfile shows the cookie's %s", option)
+	policy := handler.LoadBalancing.Policy
+	delete(policy.HealthCheck, "checker")
+	if len(policy.Cookie) != 7 || len(policy.HealthCheck) != 10 {
+		t.Errorf("the JSON has %d options of the cookie and %d of the health check, want 7 and 10", len(policy.Cookie), len(policy.HealthCheck))
+	}
+	for _, options := range []map[string]any{policy.Cookie, policy.HealthCheck} {
+		for option := range options {
+			if !strings.Contains(caddyfile, option) && !strings.Contains(caddyfile, strings.TrimSuffix(option, "s")) {
+				t.Errorf("no Caddyfile shows %s", option)
+			}
 		}
 	}
 }
