@@ -143,7 +143,10 @@ type Policy struct {
 	released      bool        // no prober may be acquired any more; guarded by mu
 	warnedOpen    [service.Count]atomic.Bool
 
-	moved *affinity.Moved // nil if clients go back at once
+	// moved is where clients are that were moved; nil if they go back at once.
+	// movedKey is what it was acquired by, "" if it is the policy's alone.
+	moved    *movedClients
+	movedKey string
 
 	dynamic bool        // the pool may change
 	asked   atomic.Bool // a dynamic pool was handed over since the last look
@@ -233,7 +236,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		idle = time.Duration(*p.Failback)
 	}
 	if idle > 0 {
-		p.moved = affinity.NewMoved(idle, mostMoved)
+		p.acquireMoved(host, idle)
 	}
 
 	p.roster.Store(new(roster))
@@ -287,7 +290,35 @@ func (p *Policy) provisionHealthCheck(ctx caddy.Context) error {
 	return nil
 }
 
-// Cleanup gives up the probers.
+// movedPool holds the memory of moved clients by what decides where they belong,
+// so that a reload sends nobody home.
+var movedPool = caddy.NewUsagePool()
+
+// movedClients is a memory in the pool.
+type movedClients struct{ *affinity.Moved }
+
+// Destruct implements caddy.Destructor.
+func (movedClients) Destruct() error { return nil }
+
+// acquireMoved gives the policy its memory of moved clients.
+func (p *Policy) acquireMoved(host *reverseproxy.Handler, idle time.Duration) {
+	create := func() (caddy.Destructor, error) { return &movedClients{affinity.NewMoved(idle, mostMoved)}, nil }
+	if host == nil {
+		created, _ := create()
+		p.moved = created.(*movedClients)
+		return
+	}
+	var dials []string
+	for _, upstream := range host.Upstreams {
+		dials = append(dials, upstream.Dial)
+	}
+	slices.Sort(dials)
+	p.movedKey = fmt.Sprintf("%q %s %q %q %d %s", dials, host.DynamicUpstreamsRaw, p.Affinity, p.Header, p.prefixes, idle)
+	pooled, _, _ := movedPool.LoadOrNew(p.movedKey, create) // which never fails
+	p.moved = pooled.(*movedClients)
+}
+
+// Cleanup gives up the probers and the memory of moved clients.
 func (p *Policy) Cleanup() error {
 	p.stopProbes()
 	p.mu.Lock()
@@ -297,6 +328,10 @@ func (p *Policy) Cleanup() error {
 	}
 	p.released = true
 	var errs []error
+	if p.movedKey != "" {
+		_, err := movedPool.Delete(p.movedKey)
+		errs = append(errs, err)
+	}
 	if current := p.roster.Load(); current != nil {
 		for _, m := range current.members {
 			errs = append(errs, m.giveUpProber())

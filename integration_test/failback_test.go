@@ -63,6 +63,25 @@ func TestAMovedClientStaysWhereItIs(t *testing.T) {
 	}
 }
 
+func TestAMovedClientStaysOverAReload(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e, a := newAdminEdge(t)
+	site := behind(nodes, "affinity client_ip\n"+quick)
+	e.load(site)
+	a.allUp()
+	client := e.newBrowser(2)
+	home := named(t, nodes, client.where())
+	a.fail(home)
+	away := client.where()
+	a.recover(home)
+	for range 3 {
+		e.load(site)
+		if node := client.where(); node != away {
+			t.Fatalf("a reload moved the client from %s to %s", away, node)
+		}
+	}
+}
+
 func TestAMovedClientGoesHomeWhenIdle(t *testing.T) {
 	_, a, client, home := failbackEdge(t, 3, "failback 100ms")
 	a.fail(home)
