@@ -70,6 +70,8 @@ type visit struct {
 	secure  bool    // the client came over TLS
 	failed  []*member
 	chosen  *member // the last answer, nil if there was none
+	// displaced: it is counted that the pinned node lost the client.
+	displaced bool
 	// others is what other policies remember, where a request passes through
 	// several proxies.
 	others *visit
@@ -236,6 +238,10 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 		c.takeBackCookie()
 	} else {
 		c.setCookie(v.chosen, v.secure)
+	}
+	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
+		v.displaced = true
+		displacedTotal.WithLabelValues(v.pinned.address).Inc()
 	}
 	c.label(v.chosen, why)
 	return c.pool[chosen]

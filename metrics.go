@@ -32,6 +32,11 @@ var (
 		Help: "Changes of a health verdict.",
 	}, []string{"node", "service", "to"})
 
+	displacedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_tigergraph_displaced_total",
+		Help: "Browsers that belonged to the node and were sent to another, because it could not be used.",
+	}, []string{"node"})
+
 	selectionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caddy_tigergraph_selections_total",
 		Help: "Choices of a node for an attempt to send a request, by the reason.",
@@ -50,7 +55,7 @@ var (
 
 // registerMetrics makes the metrics part of a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{probesTotal, probeDuration, transitionsTotal, selectionsTotal, stateCollector{}} {
+	for _, collector := range []prometheus.Collector{probesTotal, probeDuration, transitionsTotal, selectionsTotal, displacedTotal, stateCollector{}} {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &registered) {
 			return fmt.Errorf("registering metrics: %w", err)
@@ -175,6 +180,7 @@ func (l *labelCount) remove(node string) {
 // forgetSelections deletes the series of a node that no configuration uses.
 func forgetSelections(node string) {
 	selectionsTotal.DeletePartialMatch(prometheus.Labels{"node": node})
+	displacedTotal.DeletePartialMatch(prometheus.Labels{"node": node})
 }
 
 // selectionCounters are a member's counters of selections, each made when it is

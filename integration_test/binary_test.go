@@ -44,6 +44,21 @@ func TestTheBinaryValidatesTheExample(t *testing.T) {
 	}
 }
 
+func TestAdaptAndValidateSendNothingToTheNodes(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	file := writeCaddyfile(t, "http://127.0.0.1:1 {\n"+behind(nodes, quick)+"\n}\n")
+	for _, command := range []string{"adapt", "validate"} {
+		if output, code := caddyCommand(t, command, "--adapter", "caddyfile", "--config", file); code != 0 {
+			t.Errorf("%s: exit code %d: %s", command, code, output)
+		}
+	}
+	for _, node := range nodes {
+		if node.Accepted() != 0 {
+			t.Errorf("%s got %d connections", node.Name(), node.Accepted())
+		}
+	}
+}
+
 func TestValidateNamesTheMistakeAndItsLine(t *testing.T) {
 	const site = "http://127.0.0.1:1 {\n\treverse_proxy m1:14240 {\n\t\tlb_policy tigergraph {\n\t\t\t%\n\t\t}\n\t}\n}\n"
 	for option, want := range map[string][]string{

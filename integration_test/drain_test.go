@@ -209,6 +209,33 @@ func TestTheRequestsInFlightOfADrainingNodeAreCounted(t *testing.T) {
 
 // A rolling restart: drain, wait, restart, ready, next. Nobody's request fails,
 // and only those lose their session who are on a node when it restarts.
+func TestTheEdgeCountsTheSessionsThatARestartCost(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e, a := newAdminEdge(t)
+	e.load("reverse_proxy " + addresses(nodes) + " {\nlb_retries 2\nlb_policy tigergraph {\n" + quick + "\n}\n}")
+	a.allUp()
+	var stayed []*browser
+	for host := byte(2); host < 32; host++ {
+		b := e.newBrowser(host)
+		if b.login() == nodes[0].Name() {
+			stayed = append(stayed, b)
+		}
+	}
+	a.drain(nodes[0])
+	nodes[0].Stop()
+	for range 3 { // each is counted once, however often it comes
+		for _, b := range stayed {
+			b.whoami()
+			b.get("/restpp/echo") // which has no session to lose
+		}
+		e.newBrowser(200).get("/") // nor has a newcomer
+	}
+	want := fmt.Sprint(len(stayed))
+	if got := a.metric(`caddy_tigergraph_displaced_total{node="` + nodes[0].Addr() + `"}`); got != want || want == "0" {
+		t.Errorf("%s sessions are counted as lost, want %s", got, want)
+	}
+}
+
 func TestARollingRestartUnderLoad(t *testing.T) {
 	_, nodes := startCluster(t, 3)
 	e, a := newAdminEdge(t)

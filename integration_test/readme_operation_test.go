@@ -157,11 +157,14 @@ func TestTheReadmesMetricsAreThoseThereAre(t *testing.T) {
 		slices.Sort(labels)
 		said[row[1]] = strings.Join(labels, ",")
 	}
-	_, nodes := startCluster(t, 1)
+	_, nodes := startCluster(t, 2)
 	e, a := newAdminEdge(t)
-	e.load(behind(nodes, quick))
+	e.load("reverse_proxy " + addresses(nodes) + " {\nlb_retries 1\nlb_policy tigergraph {\n" + quick + "\n}\n}")
 	a.allUp()
-	e.newBrowser(2).get("/api/ping")
+	b := e.newBrowser(2)
+	home := named(t, nodes, b.login())
+	home.Stop()
+	b.get("/api/ping") // on the other node
 	there := make(map[string]string)
 	series := regexp.MustCompile(`(?m)^(caddy_tigergraph_[a-z_]+?)(?:_bucket|_sum|_count)?\{(.*)\}`)
 	for _, match := range series.FindAllStringSubmatch(a.metrics(), -1) {
