@@ -196,35 +196,42 @@ func (p *prober) owner() *probeOwner {
 func (s *serviceProber) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for first := true; ; first = false {
+	var last, due time.Time // when the last probe began, and when the next is due
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		case <-s.early:
+			// A request may ask for an early probe, but not for a flood of them.
+			if allowed := last.Add(shortestPause); time.Now().Before(allowed) {
+				if allowed.Before(due) {
+					due = allowed
+					timer.Reset(time.Until(due))
+				}
+				continue
+			}
 		}
 		owner := s.owner()
 		if owner == nil {
 			return
 		}
 		plan, _ := owner.checker.Plan(s.service.String())
-		began := time.Now()
-		state := s.probe(ctx, owner, plan)
 		schedule := health.Schedule{Interval: plan.Interval, Jitter: plan.Jitter}
+		first := last.IsZero()
+		last = time.Now()
+		state := s.probe(ctx, owner, plan)
 		wait := schedule.Next(state, rand.Float64()) //nolint:gosec // no secret depends on it
 		if first && !state.InDoubt() {
 			wait = schedule.First(s.address)
 		}
-		// A request may ask for an early probe, but not for a flood of them.
-		pause := min(shortestPause, wait) - time.Since(began)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(max(pause, 0)):
-		}
-		timer.Reset(wait - min(wait, time.Since(began)))
+		due = clockZero.Add(schedule.Tick(last.Add(wait).Sub(clockZero)))
+		timer.Reset(time.Until(due))
 	}
 }
+
+// clockZero is what the ticks of all schedules are counted from.
+var clockZero = time.Now()
 
 // probe makes one probe and records its result, unless it was cancelled.
 func (s *serviceProber) probe(ctx context.Context, owner *probeOwner, plan ProbePlan) health.State {

@@ -86,6 +86,21 @@ func TestWaitsBetweenProbes(t *testing.T) {
 	}
 }
 
+func TestProbesAreMadeAtATwentiethOfTheInterval(t *testing.T) {
+	schedule := Schedule{Interval: 2 * time.Second}
+	for moment, want := range map[time.Duration]time.Duration{
+		0:                       0,
+		49 * time.Millisecond:   0,
+		50 * time.Millisecond:   100 * time.Millisecond,
+		time.Hour + 149999999:   time.Hour + 100*time.Millisecond,
+		1234 * time.Millisecond: 1200 * time.Millisecond,
+	} {
+		if got := schedule.Tick(moment); got != want {
+			t.Errorf("nearest to %s is %s, want %s", moment, got, want)
+		}
+	}
+}
+
 func TestFirstWaitsSpreadOverTheInterval(t *testing.T) {
 	schedule := Schedule{Interval: time.Second}
 	var tenths [10]int

@@ -9,6 +9,10 @@ import (
 // in doubt.
 const doubtful = 4
 
+// ticks is how many moments of an interval probes are made at. To make several at
+// once costs less than to wake the processor for each.
+const ticks = 20
+
 // Schedule says when a service is probed.
 type Schedule struct {
 	Interval time.Duration
@@ -34,4 +38,9 @@ func (s Schedule) Next(state State, random float64) time.Duration {
 		interval /= doubtful
 	}
 	return time.Duration(interval * (1 + float64(s.Jitter)/100*(2*random-1)))
+}
+
+// Tick returns the moment nearest to another at which probes are made.
+func (s Schedule) Tick(moment time.Duration) time.Duration {
+	return moment.Round(s.Interval / ticks)
 }
