@@ -265,7 +265,6 @@ func (s *Services) request(ctx context.Context, transport http.RoundTripper, nod
 	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
 	ctx = context.WithValue(ctx, dialInfoKey, node)
 	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{
-		string(dialInfoKey):                 node, // where Caddy up to v2.11.1 has it
 		"reverse_proxy.tls_h1_only":         true,
 		"reverse_proxy.proxy_protocol_info": reverseproxy.ProxyProtocolInfo{AddrPort: unknownClient},
 	})
