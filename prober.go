@@ -225,7 +225,7 @@ func (s *serviceProber) run(ctx context.Context) {
 		if first && !state.InDoubt() {
 			wait = schedule.First(s.address)
 		}
-		due = clockZero.Add(schedule.Tick(last.Add(wait).Sub(clockZero)))
+		due = clockZero.Add(schedule.Tick(last.Sub(clockZero), wait))
 		timer.Reset(time.Until(due))
 	}
 }

@@ -20,7 +20,7 @@ import (
 // slowly is a check that probes once, and then not for the time of a test unless
 // in doubt.
 const slowly = `health_check {
-	interval 1m
+	interval 10m
 	jitter   0
 	%s
 }`

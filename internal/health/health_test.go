@@ -88,15 +88,17 @@ func TestWaitsBetweenProbes(t *testing.T) {
 
 func TestProbesAreMadeAtATwentiethOfTheInterval(t *testing.T) {
 	schedule := Schedule{Interval: 2 * time.Second}
-	for moment, want := range map[time.Duration]time.Duration{
-		0:                       0,
-		49 * time.Millisecond:   0,
-		50 * time.Millisecond:   100 * time.Millisecond,
-		time.Hour + 149999999:   time.Hour + 100*time.Millisecond,
-		1234 * time.Millisecond: 1200 * time.Millisecond,
+	for _, test := range []struct{ last, wait, want time.Duration }{
+		{0, 2 * time.Second, 2 * time.Second},
+		{0, 2049 * time.Millisecond, 2 * time.Second},
+		{0, 2050 * time.Millisecond, 2100 * time.Millisecond},
+		{1234 * time.Millisecond, 500 * time.Millisecond, 1700 * time.Millisecond},
+		{1200 * time.Millisecond, time.Millisecond, 1300 * time.Millisecond}, // not at once
+		{1234 * time.Millisecond, 20 * time.Millisecond, 1300 * time.Millisecond},
+		{1234 * time.Millisecond, 0, 1300 * time.Millisecond},
 	} {
-		if got := schedule.Tick(moment); got != want {
-			t.Errorf("nearest to %s is %s, want %s", moment, got, want)
+		if got := schedule.Tick(test.last, test.wait); got != test.want {
+			t.Errorf("%s after %s is %s, want %s", test.wait, test.last, got, test.want)
 		}
 	}
 }

@@ -40,7 +40,14 @@ func (s Schedule) Next(state State, random float64) time.Duration {
 	return time.Duration(interval * (1 + float64(s.Jitter)/100*(2*random-1)))
 }
 
-// Tick returns the moment nearest to another at which probes are made.
-func (s Schedule) Tick(moment time.Duration) time.Duration {
-	return moment.Round(s.Interval / ticks)
+// Tick returns the moment at which a probe is made that follows one after such a
+// wait: the nearest of the moments that probes are made at, or the next if that
+// would be too soon.
+func (s Schedule) Tick(last, wait time.Duration) time.Duration {
+	tick := s.Interval / ticks
+	moment := (last + wait).Round(tick)
+	if moment < last+wait/2 {
+		moment += tick
+	}
+	return moment
 }
