@@ -464,7 +464,7 @@ func TestCommands(t *testing.T) {
 
 func TestSignals(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no signals can be sent")
+		t.Skip("this system has no signals to send")
 	}
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
@@ -490,7 +490,7 @@ func TestSignals(t *testing.T) {
 
 func TestSignalWhileStarting(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no signals can be sent")
+		t.Skip("this system has no signals to send")
 	}
 	p := launch(t, "-listen", "localhost:0")
 	p.await("its temporary directory", func() bool {
@@ -510,7 +510,7 @@ func TestSignalWhileStarting(t *testing.T) {
 // cleaning up.
 func TestSignalWithoutReader(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no signals can be sent")
+		t.Skip("this system has no signals to send")
 	}
 	p := startDemo(t)
 	_ = p.stdout.Close()
@@ -541,7 +541,7 @@ func TestPortInUse(t *testing.T) {
 		t.Run(host, func(t *testing.T) {
 			listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 			if err != nil {
-				t.Skip(err)
+				t.Skipf("this machine has no %s: %v", host, err)
 			}
 			defer listener.Close()
 			port := listener.Addr().(*net.TCPAddr).Port
