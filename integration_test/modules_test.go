@@ -1,0 +1,39 @@
+package integration_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Tests with heavy dependencies, such as a browser's driver, live in modules of
+// their own, so that nobody who builds Caddy with the plugin inherits them.
+func TestModulesOfTheirOwn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds other modules: left out with -short")
+	}
+	var modules []string
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == "go.mod" {
+			modules = append(modules, filepath.Dir(path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, module := range modules {
+		t.Run(module, func(t *testing.T) {
+			test := exec.CommandContext(t.Context(), "go", "test", "-v", "-count=1", "./...")
+			test.Dir = module
+			test.Env = append(os.Environ(), "GOWORK=off")
+			output, err := test.CombinedOutput()
+			t.Logf("%s", output)
+			if err != nil {
+				t.Fatalf("go test ./... in integration_test/%s: %v", module, err)
+			}
+		})
+	}
+}
