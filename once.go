@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -18,30 +19,49 @@ import (
 // repeats what has a body it cannot get again.
 
 // sendOnce readies the proxy's copy of a request so that the transport cannot
-// repeat it, unless it may be repeated.
+// repeat it once it may have left, unless it may be repeated.
 func (p *Policy) sendOnce(r *http.Request) {
-	if r.Body == nil || r.Body == http.NoBody {
-		p.sendBodilessOnce(r)
+	if (r.Body == nil || r.Body == http.NoBody) && !p.giveBody(r) {
+		return
+	}
+	// Nothing is lost where a connection turns out to be closed before the request
+	// was written to it. The transport reads the body or closes it whenever it
+	// writes a header, but for one that waits for a 100 Continue. So let it repeat
+	// whatever it likes, which it does with a body that it left alone, and asks
+	// GetBody for another one otherwise.
+	if !p.rekeys && r.Header["Expect"] == nil {
+		r.GetBody = refuseToRepeat
+		if r.Header != nil && !isIdempotent(r) {
+			r.Header["X-Idempotency-Key"] = nil // which is not sent
+		}
 	}
 }
 
-func (p *Policy) sendBodilessOnce(r *http.Request) {
-	switch {
-	case p.rekeys: // the header is not what the transport will see
-	case !isIdempotent(r) || service.Repeatable(r):
-		return
-	}
-	r.Body, r.ContentLength = emptyBody{}, -1
+var errMayHaveBeenDone = errors.New("the node closed the connection, and may have carried out the request, which is therefore not sent again")
+
+func refuseToRepeat() (io.ReadCloser, error) { return nil, errMayHaveBeenDone }
+
+// giveBody gives a request that has none a body with nothing in it, unless the
+// transport may repeat it or would not.
+func (p *Policy) giveBody(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 		// These are sent with a length even if it is 0. A length of -1 would be
-		// silence, so let the transport say by an empty chunked body that there
-		// is nothing.
+		// silence, so where the transport has to be kept from repeating it, let it
+		// say by an empty chunked body that there is nothing.
+		if !p.rekeys && !isIdempotent(r) {
+			return false
+		}
 	default:
+		if !p.rekeys && service.Repeatable(r) {
+			return false
+		}
 		// Otherwise the transport looks for a body's first byte, in a goroutine,
 		// before it finds that a plain request is to be sent.
 		r.TransferEncoding = identity
 	}
+	r.Body, r.ContentLength = emptyBody{}, -1
+	return true
 }
 
 // isIdempotent reports whether Go's transport takes a request without a body for
@@ -76,7 +96,7 @@ func rekeys(operations *headers.Handler) bool {
 	for _, fields := range []http.Header{operations.Request.Add, operations.Request.Set} {
 		for field := range fields {
 			switch http.CanonicalHeaderKey(field) {
-			case "Idempotency-Key", "X-Idempotency-Key", "Gsql-Async", "X-Http-Method-Override", "Upgrade":
+			case "Expect", "Idempotency-Key", "X-Idempotency-Key", "Gsql-Async", "X-Http-Method-Override", "Upgrade":
 				return true
 			}
 			if strings.Contains(field, "{") { // a placeholder

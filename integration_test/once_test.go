@@ -201,16 +201,25 @@ func TestReadiedRequestsLookAsBefore(t *testing.T) {
 	e := newEdge(t)
 	e.load(retrying(nodes, ""))
 	b := e.newBrowser(2)
-	for _, method := range []string{"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"} {
-		nodes[0].ResetRequests()
-		b.do(method, "/restpp/query/g/q?vp[0]=person5&vp[0].type=person&x=a+b", nil, "Idempotency-Key", "1")
-		for _, r := range nodes[0].Requests() {
-			if r.Target != "/restpp/query/g/q?vp[0]=person5&vp[0].type=person&x=a+b" {
-				t.Errorf("%s: target %s", method, r.Target)
-			}
-			for _, field := range []string{"Content-Length", "Transfer-Encoding"} {
-				if values := r.Values(field); len(values) > 0 {
-					t.Errorf("%s with %s: %s", method, field, values)
+	for _, method := range []string{"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "POST"} {
+		var body []byte
+		if method == "POST" {
+			body = []byte("12345")
+		}
+		for _, fields := range [][]string{nil, {"Idempotency-Key", "1"}} {
+			nodes[0].ResetRequests()
+			b.do(method, "/restpp/query/g/q?vp[0]=person5&vp[0].type=person&x=a+b", body, fields...)
+			for _, r := range nodes[0].Requests() {
+				if r.Target != "/restpp/query/g/q?vp[0]=person5&vp[0].type=person&x=a+b" {
+					t.Errorf("%s: target %s", method, r.Target)
+				}
+				if length := r.Values("Content-Length"); body == nil && len(length) > 0 || body != nil && (len(length) != 1 || length[0] != "5") {
+					t.Errorf("%s with Content-Length: %s", method, length)
+				}
+				for _, field := range []string{"Transfer-Encoding", "X-Idempotency-Key"} {
+					if values := r.Values(field); len(values) > 0 {
+						t.Errorf("%s with %s: %s", method, field, values)
+					}
 				}
 			}
 		}
