@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -66,6 +67,7 @@ type visit struct {
 	policy  *Policy
 	key     uint64  // of the client
 	pinned  *member // the node that its cookie names, or nil
+	holder  *member // the node that alone knows the query it asks about, or nil
 	current bool    // the cookie need not be replaced
 	secure  bool    // the client came over TLS
 	failed  []*member
@@ -159,6 +161,9 @@ func (c *call) chooseOwn() *reverseproxy.Upstream {
 	if p.cookie != nil {
 		pin, current = c.cutCookie()
 	}
+	if holder := c.queryHolder(); holder != nil {
+		return c.choose(c.remember(&visit{key: c.clientKey(), holder: holder, secure: secure}))
+	}
 	i, why := pin, pinnedByCookie
 	if pin == affinity.NoPin {
 		key = c.clientKey()
@@ -207,7 +212,14 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 	}
 	tiers = tiers[:len(standings)]
 	pinned := affinity.NoPin
-	if v.pinned != nil {
+	switch {
+	case v.holder != nil:
+		if pinned = c.position(v.holder); pinned == affinity.NoPin { // it has left the pool
+			v.holder = nil
+			break
+		}
+		standings[pinned].Backup = false // the data that matters is its alone
+	case v.pinned != nil:
 		pinned = c.position(v.pinned)
 	}
 
@@ -222,6 +234,13 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 		// Waiting costs the user less than the session.
 	case honoured:
 		chosen = pinned
+		if v.holder != nil {
+			why = askedByID
+		}
+	case v.holder != nil:
+		// Others would say that there is no such query, and clients would ask for
+		// ever. Should the proxy wait, the holder may be back.
+		v.failed = nil
 	default:
 		chosen, why = c.pick(v, tiers, best)
 	}
@@ -410,6 +429,25 @@ func (c *call) askFallback(tiers []affinity.Tier, best affinity.Tier) int {
 	return slices.Index(c.pool, chosen)
 }
 
+// queryHolder returns the node that alone knows the asynchronous query a request
+// is about, nil if it is about none that is known.
+func (c *call) queryHolder() *member {
+	if c.service != service.RESTPP || !asyncquery.IsFollowUp(c.request.URL.Path) || c.policy.app == nil {
+		return nil
+	}
+	address, found := c.policy.app.queries.Find(c.request.URL.RawQuery)
+	if !found {
+		return nil
+	}
+	c.align()
+	for _, m := range c.roster.byPool {
+		if m.address == address {
+			return m
+		}
+	}
+	return nil
+}
+
 // standing returns what counts of a node of the pool for this request.
 func (c *call) standing(i int, failed []*member) affinity.Standing {
 	upstream, m := c.pool[i], c.roster.byPool[i]
@@ -563,6 +601,7 @@ const (
 	chosenByFallback
 	leastConnections
 	movedBefore
+	askedByID
 	failedOver
 	failedOpen
 
@@ -578,6 +617,7 @@ var (
 		chosenByFallback: "fallback",
 		leastConnections: "least_conn",
 		movedBefore:      "moved",
+		askedByID:        "request_id",
 		failedOver:       "failover",
 		failedOpen:       "fail_open",
 	}

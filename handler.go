@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -33,6 +34,10 @@ func init() {
 // cookie is kept off error responses.
 // - Responses that carry the policy's cookie become `private`, so that no cache
 // hands one client's node to others.
+// - Which node runs an asynchronous query (`GSQL-ASYNC`) is remembered for 48 hours,
+// so that `query_status`, `query_result` and `abortquery` reach it, whoever asks. The
+// last 65536 queries are remembered, over reloads. If that node cannot be used, the
+// answer is 503, for the others would say that there is no such query.
 type Handler struct{}
 
 // retryAfter is how many seconds a client is asked to wait where no node is left:
@@ -50,6 +55,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // ServeHTTP serves the request with what comes next.
 func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	ww := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r}
+	if asyncquery.IsSubmit(r) {
+		ww.submission = new(asyncquery.Response)
+	}
 	returned := false
 	defer func() {
 		if !returned && ww.wroteHeader {
@@ -71,6 +79,9 @@ type responseWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	request     *http.Request
 	wroteHeader bool
+	// submission is the answer to the submission of an asynchronous query, until
+	// its id is known.
+	submission *asyncquery.Response
 }
 
 // WriteHeader adjusts the header if it is that of the answer. Others may come
@@ -93,12 +104,38 @@ func (w *responseWriter) writeHeader() {
 // Write writes to the body.
 func (w *responseWriter) Write(b []byte) (int, error) {
 	w.writeHeader()
+	if w.submission != nil {
+		w.rememberQuery(b)
+	}
 	return w.ResponseWriter.Write(b)
+}
+
+// rememberQuery looks for the id of an asynchronous query in a part of the answer,
+// before the client can ask for it.
+func (w *responseWriter) rememberQuery(b []byte) {
+	id, done := w.submission.Look(b)
+	if done {
+		w.submission = nil
+	}
+	if id == "" {
+		return
+	}
+	policy, _ := choiceFor(w.request)
+	replacer, _ := w.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if policy == nil || policy.app == nil || replacer == nil {
+		return
+	}
+	if node, chosen := replacer.GetString(nodePlaceholder); chosen {
+		policy.app.queries.Remember(id, node)
+	}
 }
 
 // ReadFrom implements io.ReaderFrom.
 func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.writeHeader()
+	if w.submission != nil {
+		return io.Copy(struct{ io.Writer }{w}, r)
+	}
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }
 
@@ -111,6 +148,9 @@ func (w *responseWriter) FlushError() error {
 // adjust changes the header of an answer with this status.
 func (w *responseWriter) adjust(status int) {
 	header := w.Header()
+	if status < http.StatusOK || status >= http.StatusMultipleChoices || header["Content-Encoding"] != nil {
+		w.submission = nil
+	}
 	if w.request.ProtoMajor == 1 {
 		response.Rename(header, "Set-Gsql-Cookie", "Set-GSQL-Cookie")
 	}

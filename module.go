@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -29,6 +30,23 @@ const (
 	longestRefresh  = 10 * time.Second
 )
 
+const (
+	// TigerGraph keeps the results of asynchronous queries for so long
+	// (RESTPP.AsyncQuery.ResultFileMaxDurationDay).
+	keepQueries = 48 * time.Hour
+	// mostQueries bounds the memory of them to some megabytes.
+	mostQueries = 1 << 16
+)
+
+// queryPool holds the memory of asynchronous queries, so that it survives reloads.
+var queryPool = caddy.NewUsagePool()
+
+// rememberedQueries is the memory in the pool.
+type rememberedQueries struct{ *asyncquery.Memory }
+
+// Destruct implements caddy.Destructor.
+func (rememberedQueries) Destruct() error { return nil }
+
 // App owns what the policies of a configuration share: the state of the nodes,
 // the life cycle of the probes and the key of the cookies. It needs no
 // configuration of its own; a policy that is used brings it along.
@@ -40,6 +58,8 @@ type App struct {
 	logger *zap.Logger
 	events *caddyevents.App
 	key    generatedKey
+	// queries is where asynchronous queries run.
+	queries *rememberedQueries
 
 	mu       sync.Mutex
 	nodes    map[string]*node
@@ -99,6 +119,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.key.storage = ctx.Storage()
 	a.nodes = make(map[string]*node)
+	pooled, _, _ := queryPool.LoadOrNew("queries", func() (caddy.Destructor, error) { // which never fails
+		return &rememberedQueries{asyncquery.NewMemory(keepQueries, mostQueries)}, nil
+	})
+	a.queries = pooled.(*rememberedQueries)
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
@@ -157,6 +181,7 @@ func (a *App) refresh(ctx context.Context) {
 	for {
 		now := time.Now()
 		wait := longestRefresh
+		a.queries.Tidy()
 		for _, policy := range a.allPolicies() {
 			wait = min(wait, policy.renewTokens(now))
 			policy.forget(now)
@@ -294,11 +319,14 @@ func (a *App) inheritDrains() {
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.released {
+	if a.released || a.queries == nil {
 		return nil
 	}
 	a.released = true
 	var errs []error
+	if _, err := queryPool.Delete("queries"); err != nil {
+		errs = append(errs, fmt.Errorf("giving up the memory of asynchronous queries: %w", err))
+	}
 	for address := range a.nodes {
 		if _, err := nodes.Delete(address); err != nil {
 			errs = append(errs, fmt.Errorf("giving up %s: %w", address, err))

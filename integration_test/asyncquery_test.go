@@ -1,0 +1,211 @@
+package integration_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
+)
+
+// clients are programs without a cookie jar at so many addresses.
+func (e *edge) clients(count int) []*browser {
+	clients := make([]*browser, count)
+	for i := range clients {
+		clients[i] = e.newBrowser(byte(i + 2))
+		clients[i].http.Jar = nil
+	}
+	return clients
+}
+
+// submit runs a query asynchronously, and returns its id.
+func submit(b *browser, query string) (id string) {
+	b.t.Helper()
+	a := b.get("/restpp/query/social/"+query, "GSQL-ASYNC", "true")
+	var answer struct {
+		New string `json:"requestid"`
+		Old string `json:"request_id"`
+	}
+	if err := json.Unmarshal(a.body, &answer); err != nil || answer.New+answer.Old == "" {
+		b.t.Fatalf("%d %s", a.StatusCode, a.body)
+	}
+	return answer.New + answer.Old
+}
+
+// isKnown reports whether the node that answers knows a query.
+func isKnown(b *browser, id string) bool {
+	b.t.Helper()
+	a := b.get("/restpp/query_status?graph_name=social&requestid=" + id)
+	return a.StatusCode == http.StatusOK && strings.Contains(string(a.body), `"requestid":"`+id+`"`)
+}
+
+func TestEveryoneReachesTheNodeOfAnAsynchronousQuery(t *testing.T) {
+	for _, key := range []string{"requestid", "request_id"} {
+		t.Run(key, func(t *testing.T) {
+			_, nodes := startCluster(t, 3)
+			for _, node := range nodes {
+				node.Update(func(o *tgnode.Options) { o.AsyncKey, o.SameAsyncIDs = key, true })
+			}
+			e := newEdge(t)
+			e.load(cluster(nodes, "health_check off"))
+			clients := e.clients(50)
+			for i, submitter := range clients[:6] { // whose nodes differ
+				id := submit(submitter, fmt.Sprint("q", i))
+				for j, client := range clients {
+					if !isKnown(client, id) {
+						t.Fatalf("the poll of client %d did not reach the node of client %d's query", j, i)
+					}
+					if a := client.get("/restpp/query_result?requestid=" + id); !strings.Contains(string(a.body), `"error":false`) {
+						t.Fatalf("client %d does not get the result: %s", j, a.body)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestAFollowUpOfSeveralQueriesOrNone(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check off"))
+	clients := e.clients(50)
+	var ids, at []string
+	for _, client := range clients {
+		id, node := submit(client, "q"), client.get("/restpp/__echo").served(t)
+		if !slices.Contains(at, node) {
+			ids, at = append(ids, id), append(at, node)
+		}
+	}
+	if len(ids) != 3 {
+		t.Fatalf("50 clients are on %d nodes", len(ids))
+	}
+	for i, id := range ids {
+		next := ids[(i+1)%3]
+		for _, client := range clients[:10] {
+			for query, want := range map[string]string{
+				"requestid=" + id + "&requestid=" + next:                    id,
+				"requestid=1.RESTPP_9_9.1.N&request_id=x&requestid=" + next: next,
+			} {
+				a := client.get("/restpp/query_status?" + query)
+				if !strings.Contains(string(a.body), `"requestid":"`+want+`"`) {
+					t.Errorf("%s did not reach the node of %s: %s", query, want, a.body)
+				}
+			}
+			if a := client.get("/restpp/abortquery/social?requestid=" + id); !strings.Contains(string(a.body), "aborted_queries") {
+				t.Errorf("%d %s", a.StatusCode, a.body)
+			}
+		}
+	}
+	// Without an id that is known, a client's own node answers.
+	for _, client := range clients {
+		own := client.get("/restpp/__echo").served(t)
+		for _, query := range []string{"", "?requestid=all", "?requestid=nonesuch", "?requestid=%zz"} {
+			for _, node := range nodes {
+				node.ResetRequests()
+			}
+			client.get("/restpp/query_status" + query)
+			for _, node := range nodes {
+				if arrived := node.Count(tgnode.RESTPP); arrived > 0 && node.Name() != own {
+					t.Errorf("query_status%s reached %s, want %s", query, node.Name(), own)
+				}
+			}
+		}
+	}
+}
+
+func TestAsynchronousQueriesAreKnownOverReloads(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check off"))
+	clients := e.clients(20)
+	id := submit(clients[0], "q")
+	e.load(cluster(nodes[1:], "health_check off"))
+	e.load(cluster(nodes, "health_check off\nfailback 1m"))
+	for i, client := range clients {
+		if !isKnown(client, id) {
+			t.Errorf("after reloads client %d does not reach the node of the query", i)
+		}
+	}
+}
+
+// "Unknown" from another node would let clients poll for ever.
+func TestOnlyItsNodeIsAskedForAQuery(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check off"))
+	clients := e.clients(20)
+	id := submit(clients[0], "q")
+	var holder *tgnode.Node
+	for _, node := range nodes {
+		if node.Name() == clients[0].get("/restpp/__echo").served(t) {
+			holder = node
+		}
+	}
+	holder.Stop()
+	eventually(t, "the edge learns that its connections are closed", func() bool {
+		return clients[0].get("/restpp/query_status?requestid="+id).StatusCode != http.StatusBadGateway
+	})
+	for _, client := range clients {
+		a := client.get("/restpp/query_status?requestid=" + id)
+		if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
+			t.Errorf("without its node: %d %s", a.StatusCode, a.body)
+		}
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node is asked again", func() bool { return isKnown(clients[1], id) })
+}
+
+// A cookie names the node of a session; but only one node knows the query.
+func TestAQueryIDIsWorthMoreThanACookie(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check off") + "\nlog_append affinity {http.tigergraph.affinity}")
+	id := submit(e.clients(1)[0], "q")
+	for host := range byte(20) {
+		b := e.newBrowser(host + 2)
+		b.login()
+		own, _ := b.whoami()
+		if !isKnown(b, id) {
+			t.Errorf("the cookie for %s was worth more than the id", own)
+		}
+		if after, status := b.whoami(); after != own || status != http.StatusOK {
+			t.Errorf("the session went from %s to %s, status %d", own, after, status)
+		}
+	}
+}
+
+func TestAnswersToSubmissionsPassUnchanged(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check off"))
+	client := e.clients(1)[0]
+	client.http.Transport.(*http.Transport).DisableCompression = true
+	var compressed bytes.Buffer
+	writer := gzip.NewWriter(&compressed)
+	_, _ = writer.Write([]byte(`{"requestid":"4.RESTPP_1_1.15.N"}`))
+	_ = writer.Close()
+	large := `{"results":["` + strings.Repeat("x", 1<<20) + `"],"requestid":"a"}`
+	for name, fault := range map[string]tgnode.Fault{
+		"large":      {Mode: tgnode.Answer, Status: 200, Body: large},
+		"compressed": {Mode: tgnode.Answer, Status: 200, Body: compressed.String(), Fields: []tgnode.Field{{Name: "Content-Encoding", Value: "gzip"}}},
+		"no JSON":    {Mode: tgnode.Answer, Status: 200, Body: "\x00{<html>"},
+		"cut off":    {Mode: tgnode.Answer, Status: 200, Body: `{"requestid":"4.RES`},
+		"empty":      {Mode: tgnode.Answer, Status: 200},
+		"an error":   {Mode: tgnode.Answer, Status: 422, Body: `{"error":true,"requestid":"b"}`},
+	} {
+		for _, node := range nodes {
+			node.SetFault(tgnode.RESTPP, fault)
+		}
+		a := client.get("/restpp/query/social/q", "GSQL-ASYNC", "true", "Accept-Encoding", "gzip")
+		if a.StatusCode != fault.Status || string(a.body) != fault.Body {
+			t.Errorf("%s: status %d, %d bytes, want %d", name, a.StatusCode, len(a.body), len(fault.Body))
+		}
+	}
+}

@@ -1,0 +1,199 @@
+package asyncquery
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSubmissions(t *testing.T) {
+	for _, test := range []struct {
+		target, async string
+		want          bool
+	}{
+		{"/restpp/query/social/friends", "true", true},
+		{"/restpp/query/social/friends", " True ", true},
+		{"/restpp/query/social/friends", "false", false},
+		{"/restpp/query/social/friends", "", false},
+		{"//restpp/query/social/friends", "true", true},
+		{"/api/restpp/query/social/friends", "true", false},
+		{"/gsqlserver/interpreted_query", "true", false},
+	} {
+		r := httptest.NewRequest("GET", "http://edge"+test.target, nil)
+		if test.async != "" {
+			r.Header.Set("GSQL-ASYNC", test.async)
+		}
+		if got := IsSubmit(r); got != test.want {
+			t.Errorf("%s with GSQL-ASYNC %q: %t", test.target, test.async, got)
+		}
+	}
+}
+
+func TestFollowUps(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/restpp/query_status":       true,
+		"/restpp/query_result":       true,
+		"/restpp/query_status/":      true,
+		"/restpp/abortquery/social":  true,
+		"//restpp//query_status":     true,
+		"/restpp/query_statuses":     false,
+		"/restpp/query/social/q":     false,
+		"/restpp":                    false,
+		"/restpp/g/query_status":     false,
+		"/restpp/showprocesslistall": false,
+	} {
+		if got := IsFollowUp(path); got != want {
+			t.Errorf("%s: %t", path, got)
+		}
+	}
+}
+
+func TestIDsOfAFollowUp(t *testing.T) {
+	for query, want := range map[string][]string{
+		"":                                  nil,
+		"graph_name=g":                      nil,
+		"requestid=4.RESTPP_1_1.15.N":       {"4.RESTPP_1_1.15.N"},
+		"graph_name=g&requestid=a&x&":       {"a"},
+		"requestid=a&requestid=b":           {"a", "b"},
+		"request_id=a&requestid=all":        {"a", "all"},
+		"requestid=4%2ERESTPP_1_1":          {"4.RESTPP_1_1"},
+		"requestid=%zz&requestid=b":         {"b"},
+		"xrequestid=a&requestids=b&other=c": nil,
+	} {
+		if got := slices.Collect(ids(query)); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+	}
+}
+
+// look hands a body over in pieces of a size, and returns the id and how many
+// bytes were looked at before all was said.
+func look(body string, size int) (id string, looked int) {
+	var r Response
+	for piece := range slices.Chunk([]byte(body), size) {
+		looked += len(piece)
+		if id, done := r.Look(piece); done {
+			return id, looked
+		}
+	}
+	return "", looked
+}
+
+func TestTheIDInAnAnswer(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"error":false,"message":"The query is successfully submitted.","request_id":"4.RESTPP_1_1.15.N"}`: "4.RESTPP_1_1.15.N",
+		`{"requestid":"RESTPP_2_1.15"}`:                            "RESTPP_2_1.15",
+		` {"version":{"requestid":"inner"},"requestid":"outer"} `:  "outer",
+		`{"results":[{"requestid":"inner"}]}`:                      "",
+		`{"requestid":17}`:                                         "",
+		`{"requestid":null,"request_id":"x"}`:                      "",
+		`{"requestid":""}`:                                         "",
+		`{"requestid":"` + strings.Repeat("x", longestID+1) + `"}`: "",
+		`{"message":"the \"requestid\":\"no\""}`:                   "",
+		`[{"requestid":"x"}]`:                                      "",
+		`<html>502</html>`:                                         "",
+		"\x1f\x8b\x08\x00":                                         "",
+		`{"error":false`:                                           "",
+		`{"error":false,,"requestid":"x"}`:                         "",
+		``:                                                         "",
+	} {
+		for _, size := range []int{1000, 7} {
+			if got, _ := look(body, size); got != want {
+				t.Errorf("%s in pieces of %d: %q, want %q", body, size, got, want)
+			}
+		}
+	}
+}
+
+func TestALongAnswerIsNotLookedAtForLong(t *testing.T) {
+	long := `{"results":["` + strings.Repeat("x", 1<<20) + `"],"requestid":"a"}`
+	if id, looked := look(long, 1000); id != "" || looked > 2*lookAhead {
+		t.Errorf("id %q after %d bytes", id, looked)
+	}
+	if id, looked := look(long, 1); id != "" || looked > mostLooks {
+		t.Errorf("id %q after %d pieces", id, looked)
+	}
+}
+
+func TestTheFirstKnownIDDecides(t *testing.T) {
+	m := NewMemory(time.Hour, 10)
+	if address, found := m.Find("requestid=a"); found {
+		t.Errorf("an empty memory knows %s", address)
+	}
+	m.Remember("a", "m1:14240")
+	m.Remember("b", "m2:14240")
+	for query, want := range map[string]string{
+		"requestid=a": "m1:14240", "requestid=x&requestid=b&requestid=a": "m2:14240",
+		"requestid=all": "", "requestid=x": "", "": "",
+	} {
+		if got, _ := m.Find(query); got != want {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+	}
+}
+
+func TestTheMemoryOfQueriesIsBounded(t *testing.T) {
+	m := NewMemory(time.Hour, 10)
+	for i := range 1000 {
+		m.Remember(fmt.Sprint(i), "m1:14240")
+	}
+	if length := m.nodes.Len(); length != 10 {
+		t.Errorf("%d queries, want 10", length)
+	}
+	if _, found := m.Find("requestid=999"); !found {
+		t.Error("the newest is forgotten")
+	}
+}
+
+// Asking for a query does not keep it: its result is gone at its time.
+func TestQueriesAreForgotten(t *testing.T) {
+	m := NewMemory(50*time.Millisecond, 10)
+	m.Remember("a", "m1:14240")
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if _, found := m.Find("requestid=a"); !found {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("remembered for ever")
+		}
+	}
+	m.Tidy()
+	if length := m.nodes.Len(); length != 0 {
+		t.Errorf("%d queries are kept", length)
+	}
+}
+
+func FuzzResponse(f *testing.F) {
+	f.Add([]byte(`{"error":false,"request_id":"4.RESTPP_1_1.15.N"}`), 3)
+	f.Add([]byte(`{"a":{"requestid":"x"},"requestid":"y"}`), 100)
+	f.Add([]byte("\x1f\x8b{["), 1)
+	f.Fuzz(func(t *testing.T, body []byte, size int) {
+		whole, _ := look(string(body), len(body)+1)
+		if len(body) > lookAhead {
+			return // the end of a piece decides what is still seen
+		}
+		size = max(size, len(body)/mostLooks+1)
+		if got, _ := look(string(body), size); got != whole {
+			t.Errorf("%q in pieces of %d: %q, in one: %q", body, size, got, whole)
+		}
+		if len(whole) > longestID {
+			t.Errorf("an id of %d bytes", len(whole))
+		}
+	})
+}
+
+func FuzzFind(f *testing.F) {
+	f.Add("graph_name=g&requestid=a")
+	f.Add("requestid=%61&request_id==&&")
+	f.Fuzz(func(t *testing.T, query string) {
+		m := NewMemory(time.Hour, 10)
+		m.Remember("a", "m1:14240")
+		_, found := m.Find(query)
+		if named := slices.Contains(slices.Collect(ids(query)), "a"); found != named {
+			t.Errorf("%q: found %t, named %t", query, found, named)
+		}
+	})
+}

@@ -1,0 +1,48 @@
+// Package asyncquery follows RESTPP's asynchronous queries: which node a query was
+// submitted to is in no later request but by the query's id, and no other node
+// knows that.
+package asyncquery
+
+import (
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// IsSubmit reports whether a request runs a query asynchronously. Generated
+// clients send the field with the value false, too.
+func IsSubmit(r *http.Request) bool {
+	values := r.Header["Gsql-Async"]
+	return len(values) > 0 && strings.EqualFold(strings.TrimSpace(values[0]), "true") &&
+		service.Of(r.URL.Path) == service.RESTPP
+}
+
+// IsFollowUp reports whether a request for RESTPP asks for asynchronous queries, or
+// aborts them. Nodes merge the slashes of its path.
+func IsFollowUp(path string) bool {
+	rest := strings.TrimPrefix(strings.TrimLeft(path, "/"), "restpp/")
+	switch name, _, _ := strings.Cut(strings.TrimLeft(rest, "/"), "/"); name {
+	case "query_status", "query_result", "abortquery":
+		return true
+	}
+	return false
+}
+
+// ids returns the ids that a query string names, in order: of one query, several
+// or none. "all" is one that no query has.
+func ids(query string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for parameter := range strings.SplitSeq(query, "&") {
+			name, value, _ := strings.Cut(parameter, "=")
+			if name != "requestid" && name != "request_id" {
+				continue
+			}
+			if id, err := url.QueryUnescape(value); err == nil && !yield(id) {
+				return
+			}
+		}
+	}
+}
