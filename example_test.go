@@ -9,16 +9,18 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-func TestTheExampleIsValidAndFormatted(t *testing.T) {
-	content, err := os.ReadFile("example.Caddyfile")
-	if err != nil {
-		t.Fatal(err)
+func TestTheExamplesAreValidAndFormatted(t *testing.T) {
+	for _, file := range []string{"example.Caddyfile", "example.reverse_proxy.Caddyfile"} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(caddyfile.Format(content)) != string(content) {
+			t.Errorf("caddy fmt would change %s", file)
+		}
+		t.Setenv("XDG_DATA_HOME", t.TempDir())
+		validate(t, adapt(t, string(content)))
 	}
-	if string(caddyfile.Format(content)) != string(content) {
-		t.Error("caddy fmt would change example.Caddyfile")
-	}
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	validate(t, adapt(t, string(content)))
 }
 
 // validate provisions a configuration as `caddy validate` does.

@@ -1,23 +1,25 @@
 package integration_test
 
 import (
+	"errors"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
-// serveExample loads example.Caddyfile with other names for the host and nodes.
-func serveExample(t *testing.T, e *edge, replacements ...string) {
+// serveExample loads an example with other names for the host and nodes.
+func serveExample(t *testing.T, e *edge, file string, replacements ...string) {
 	t.Helper()
-	content, err := os.ReadFile("../example.Caddyfile")
+	content, err := os.ReadFile("../" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := 0; i < len(replacements); i += 2 {
-		if !strings.Contains(string(content), replacements[i]) {
-			t.Fatalf("the example does not contain %q", replacements[i])
-		}
+	if !strings.Contains(string(content), replacements[0]) {
+		t.Fatalf("the example does not contain %q", replacements[0])
 	}
 	example := strings.NewReplacer(replacements...).Replace(string(content))
 	if err := e.tryLoadCaddyfile(e.globals + "}\n" + example); err != nil {
@@ -25,28 +27,90 @@ func serveExample(t *testing.T, e *edge, replacements ...string) {
 	}
 }
 
-func TestTheExampleIsAWorkingEdge(t *testing.T) {
+func TestTheExamplesAreWorkingEdges(t *testing.T) {
+	for file, example := range map[string]struct {
+		nodes  string
+		status int // with every node dead
+	}{
+		"example.Caddyfile":               {"m1 m2 m3", http.StatusServiceUnavailable},
+		"example.reverse_proxy.Caddyfile": {"m1:14240 m2:14240 m3:14240", http.StatusBadGateway},
+	} {
+		t.Run(file, func(t *testing.T) {
+			_, nodes := startCluster(t, 3)
+			e := newEdge(t)
+			log := filepath.Join(t.TempDir(), "access.log")
+			serveExample(t, e, file, "graph.example.com {", "http://"+e.address+" {",
+				"tigergraph "+example.nodes, "tigergraph "+addresses(nodes),
+				"reverse_proxy "+example.nodes, "reverse_proxy "+addresses(nodes),
+				"log {", "log {\noutput file "+log)
+
+			b := e.newBrowser(2)
+			home := b.login()
+			if node, _ := b.whoami(); node != home {
+				t.Errorf("the session moved from %s to %s", home, node)
+			}
+
+			scripts := b.get("/assets/main.js", "Accept-Encoding", "gzip")
+			if scripts.Header.Get("Content-Encoding") != "gzip" {
+				t.Error("scripts are not compressed")
+			}
+
+			gsql := &tgnode.GSQLClient{Address: e.address, User: "tigergraph"}
+			// The long form lacks the middleware that keeps the session's case.
+			if err := gsql.Login(t.Context()); err != nil && !errors.Is(err, tgnode.ErrNoSession) {
+				t.Fatal(err)
+			}
+			b.do("POST", "/gsqlserver/gsql/login", nil, "GSQL-Cookie", `{"sessionId":"1","auth":"Basic swordfish"}`)
+			eventually(t, "the requests are in the access log", func() bool {
+				content, _ := os.ReadFile(log)
+				return strings.Count(string(content), `"uri":"/gsqlserver/gsql/login"`) == 2
+			})
+			content, err := os.ReadFile(log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, secret := range []string{"swordfish", "sessionId"} {
+				if strings.Contains(string(content), secret) {
+					t.Errorf("the access log holds %q:\n%s", secret, content)
+				}
+			}
+
+			for _, node := range nodes {
+				node.Stop()
+			}
+			down := b.get("/")
+			if down.StatusCode != example.status || !strings.Contains(string(down.body), "cannot be reached") ||
+				!strings.HasPrefix(down.Header.Get("Content-Type"), "text/html") || down.Header.Get("Retry-After") == "" {
+				t.Errorf("with every node dead: %d %v\n%s", down.StatusCode, down.Header, down.body)
+			}
+		})
+	}
+}
+
+func TestTheExampleKeepsStrangersFromGSQL(t *testing.T) {
 	_, nodes := startCluster(t, 3)
 	e := newEdge(t)
-	serveExample(t, e, "graph.example.com {", "http://"+e.address+" {", "m1:14240 m2:14240 m3:14240", addresses(nodes))
-
+	e.trustLoopback()
+	serveExample(t, e, "example.Caddyfile", "graph.example.com {", "http://"+e.address+" {",
+		"tigergraph m1 m2 m3", "tigergraph "+addresses(nodes), "log {", "log {\noutput discard")
 	b := e.newBrowser(2)
-	home := b.login()
-	if node, _ := b.whoami(); node != home {
-		t.Errorf("the session moved from %s to %s", home, node)
-	}
-
-	scripts := b.get("/assets/main.js", "Accept-Encoding", "gzip")
-	if scripts.Header.Get("Content-Encoding") != "gzip" {
-		t.Error("scripts are not compressed")
-	}
-
-	for _, node := range nodes {
-		node.Stop()
-	}
-	down := b.get("/")
-	if down.StatusCode != http.StatusBadGateway || !strings.Contains(string(down.body), "cannot be reached") ||
-		!strings.HasPrefix(down.Header.Get("Content-Type"), "text/html") || down.Header.Get("Retry-After") == "" {
-		t.Errorf("with every node dead: %d %v\n%s", down.StatusCode, down.Header, down.body)
+	for path, want := range map[string]int{
+		"/gsqlserver/gsql/version": http.StatusForbidden,
+		"/gsql/v1/version":         http.StatusForbidden,
+		"//gsqlserver/gsql/x":      http.StatusForbidden,
+		"/%67sqlserver/gsql/x":     http.StatusForbidden,
+		"/admin":                   http.StatusForbidden,
+		"/admin/#/users":           http.StatusForbidden,
+		"/%61dmin/":                http.StatusForbidden,
+		"/api/ping":                http.StatusOK,
+		"/restpp/echo":             http.StatusOK,
+		"/studio/":                 http.StatusOK,
+	} {
+		if a := b.get(path, "X-Forwarded-For", "203.0.113.7"); a.StatusCode != want {
+			t.Errorf("%s from outside: %d, want %d", path, a.StatusCode, want)
+		}
+		if a := b.get(path, "X-Forwarded-For", "10.1.2.3"); a.StatusCode == http.StatusForbidden {
+			t.Errorf("%s from inside: %d", path, a.StatusCode)
+		}
 	}
 }
