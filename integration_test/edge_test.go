@@ -213,7 +213,7 @@ func (e *edge) logs(text string) []string {
 // freeAddress returns a port of 127.0.0.1 that nothing listens on. It is none of
 // those that the system gives to outgoing connections, one of which might be
 // using it when Caddy comes to listen.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
 		port := strconv.Itoa(10_000 + rand.IntN(20_000))
