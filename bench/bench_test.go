@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,24 +18,38 @@ func TestMain(m *testing.M) {
 }
 
 // brief is the flags of the shortest run there is.
-var brief = []string{"-rounds", "1", "-duration", "50ms", "-connections", "3", "-bulk", "0.001"}
+var brief = []string{"-rounds", "1", "-duration", "50ms", "-connections", "3", "-bulk", "0.001", "-idle", "20", "-rate", "100", "-patience", "500ms"}
 
-func TestEachCaseIsMeasured(t *testing.T) {
+func TestAllIsMeasured(t *testing.T) {
 	var output bytes.Buffer
-	if err := run(t.Context(), brief, &output); err != nil {
+	markdown := filepath.Join(t.TempDir(), "report.md")
+	if err := run(t.Context(), append(brief, "-markdown", markdown), &output); err != nil {
 		t.Fatalf("%v\n%s", err, &output)
 	}
-	for _, name := range caseNames() {
-		_, table, found := strings.Cut(output.String(), "\n"+name+": ")
+	report, err := os.ReadFile(markdown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(output.String(), string(report)) {
+		t.Error("the file has something else than the output")
+	}
+	for name := range strings.SplitSeq(measurementNames(), ", ") {
+		if name == "selection" {
+			for _, policy := range []string{"ours/cookie=valid", "ours/client ip", "caddy/cookie=valid", "caddy/random"} {
+				if !strings.Contains(string(report), "\n| "+policy+" ") {
+					t.Errorf("no figures of the policy %s", policy)
+				}
+			}
+			continue
+		}
+		_, table, found := strings.Cut(string(report), "\n`-only "+name+"`: ")
 		for _, proxy := range []string{"directive", "policy", "stock"} {
 			if !found || !strings.Contains(table, "\n| "+proxy+" ") {
 				t.Errorf("no figures of %s for %s", proxy, name)
 			}
 		}
 	}
-	if t.Failed() {
-		t.Log(&output)
-	}
+	t.Log(string(report))
 }
 
 func TestAnotherCaddyIsMeasuredAndProfiled(t *testing.T) {
@@ -73,21 +86,12 @@ func TestWhatIsNotThereIsRefused(t *testing.T) {
 }
 
 func TestRatiosAreThoseOfEachRound(t *testing.T) {
-	runs := func(costs ...time.Duration) (runs []cpuRun) {
-		for _, cost := range costs {
-			runs = append(runs, cpuRun{cost: cost})
-		}
-		return runs
-	}
 	// The machine was slow in the second round, for both.
-	result := cpuResult{
-		contenders: []contender{{name: "directive"}, {name: "stock"}},
-		runs:       [][]cpuRun{runs(50, 900, 60), runs(100, 1000, 100)},
-	}
-	if got := result.ratio(0, "stock"); got != "0.60" {
+	f := figure{proxies: []string{"directive", "stock"}, values: [][]float64{{50, 900, 60}, {100, 1000, 100}}}
+	if got := f.ratio("directive", "stock"); got != "0.60" {
 		t.Errorf("%s, expected 0.60", got)
 	}
-	if got := result.ratio(0, "nginx"); got != "–" {
+	if got := f.ratio("directive", "nginx"); got != none {
 		t.Errorf("%s without nginx", got)
 	}
 }
@@ -101,7 +105,34 @@ func TestTheMedianIsTheMiddleOrBetweenTheMiddleTwo(t *testing.T) {
 			t.Errorf("%v: %v, expected %v", test.values, got, test.want)
 		}
 	}
-	if got := fmt.Sprint(median([]time.Duration{1, 3})); got != "2ns" {
-		t.Error(got)
+}
+
+func TestAPercentileIsOneOfTheValues(t *testing.T) {
+	var values []time.Duration
+	for i := range 200 {
+		values = append(values, time.Duration(200-i))
+	}
+	for percent, want := range map[int]time.Duration{0: 1, 50: 100, 99: 198, 100: 200} {
+		if got := percentile(values, percent); got != want {
+			t.Errorf("p%d is %d, expected %d", percent, got, want)
+		}
+	}
+}
+
+func TestEachProxyIsOnceAtEachPlace(t *testing.T) {
+	const count = 5
+	places := make(map[[2]int]int)
+	for round := range 2 * count {
+		for place, i := range turns(round, count) {
+			places[[2]int{place, i}]++
+		}
+	}
+	for at, times := range places {
+		if times != 2 {
+			t.Errorf("proxy %d is %d times at place %d, expected 2", at[1], times, at[0])
+		}
+	}
+	if len(places) != count*count {
+		t.Errorf("%d of %d", len(places), count*count)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,6 +34,9 @@ type client struct {
 	cookies []string
 	header  []byte // of the exchange to come
 	sent    exchange
+
+	buffer   int           // how large it is for answers; enough for a bulk transfer if 0
+	patience time.Duration // for an answer; enough for a bulk transfer if 0
 }
 
 // uploadBlock is what the bodies of requests consist of.
@@ -44,8 +48,11 @@ type target struct {
 	tls     bool
 }
 
-// answerTimeout bounds one exchange, the largest ones included.
-const answerTimeout = 2 * time.Minute
+// What a client has of its own accord.
+const (
+	defaultBuffer   = 64 << 10
+	defaultPatience = 2 * time.Minute
+)
 
 // newClient returns the i-th client. Each has an address of its own, since what
 // goes by address (nginx's ip_hash minds the first three octets) would give all
@@ -62,7 +69,9 @@ func (c *client) close() {
 }
 
 func (c *client) connect(ctx context.Context) error {
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.source}, Timeout: 10 * time.Second}
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.patience, defaultPatience))
+	defer cancel()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.source}}
 	conn, err := dialer.DialContext(ctx, "tcp", c.target.address)
 	if err != nil {
 		return err
@@ -83,7 +92,7 @@ func (c *client) connect(ctx context.Context) error {
 	}
 	c.conn = conn
 	if c.reader == nil {
-		c.reader = bufio.NewReaderSize(nil, 64<<10)
+		c.reader = bufio.NewReaderSize(nil, cmp.Or(c.buffer, defaultBuffer))
 	}
 	c.reader.Reset(conn)
 	return nil
@@ -115,7 +124,7 @@ func (c *client) do(ctx context.Context, e exchange) (status int, err error) {
 			c.close()
 		}
 	}()
-	if err := c.conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(cmp.Or(c.patience, defaultPatience))); err != nil {
 		return 0, err
 	}
 	if err := c.send(e); err != nil {

@@ -22,11 +22,15 @@ const nodeEnvironment = "TIGERGRAPH_BENCH_NODE"
 const (
 	loginPath   = "/api/auth/login"
 	smallPath   = "/restpp/query/social/friends?person=42"
+	onePath     = "/restpp/query/social/friends?request=" // a query with a name of its own
 	megabPath   = "/restpp/query/social/neighbours?depth=3"
 	bulkPath    = "/restpp/query/social/export?bytes="
 	chunkedPath = "/restpp/query/social/stream?bytes="
 	uploadPath  = "/restpp/ddl/social?tag=load&filename=f1"
 )
+
+// queryLine begins a line about a query that a node was sent.
+const queryLine = "query "
 
 const (
 	megabyte = 1_000_000
@@ -121,12 +125,15 @@ func (n *node) serveConn(conn net.Conn) error {
 		if err != nil {
 			return err
 		}
-		if n.resets.Load() {
-			return errReset
-		}
 		_, rest, _ := bytes.Cut(line, []byte(" "))
 		target, _, _ := bytes.Cut(rest, []byte(" "))
 		path := string(target)
+		if id, found := strings.CutPrefix(path, onePath); found {
+			fmt.Println(queryLine + id)
+		}
+		if n.resets.Load() {
+			return errReset
+		}
 		request, err := n.readHeader(reader)
 		if err != nil {
 			return err
@@ -200,7 +207,7 @@ func (n *node) answer(conn net.Conn, path string, request nodeRequest) error {
 	switch {
 	case request.strange:
 		response = n.refused
-	case path == smallPath:
+	case path == smallPath, strings.HasPrefix(path, onePath):
 		response = n.small
 	case path == megabPath:
 		response = n.megab

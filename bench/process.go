@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -23,7 +24,7 @@ type process struct {
 }
 
 func startProcess(command *exec.Cmd, log string) (*process, error) {
-	file, err := os.Create(log)
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -150,4 +151,27 @@ func (c *cluster) stop() {
 			p.stop()
 		}
 	}
+}
+
+// command tells a node what to do.
+func (c *cluster) command(i int, command string) error {
+	_, err := io.WriteString(c.control[i], command+"\n")
+	return err
+}
+
+// queries returns how often the nodes were sent each query that has a name.
+func (c *cluster) queries() (map[string]int, error) {
+	times := make(map[string]int)
+	for _, p := range c.processes {
+		content, err := os.ReadFile(p.log)
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(content)) {
+			if id, found := strings.CutPrefix(strings.TrimSpace(line), queryLine); found {
+				times[id]++
+			}
+		}
+	}
+	return times, nil
 }

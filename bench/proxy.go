@@ -20,6 +20,7 @@ type contender struct {
 	// command writes the configuration and returns what runs it.
 	command func(site) (*exec.Cmd, error)
 	isCaddy bool
+	binary  string // of a Caddy
 	program string // of the system, if it is one, and the Debian package that has it
 	pkg     string
 }
@@ -48,7 +49,7 @@ func find(program string) (string, error) {
 // caddyContender runs a Caddy with these directives in its site, %s being the
 // nodes.
 func caddyContender(name, about, program, directives string) contender {
-	return contender{name: name, about: about, isCaddy: true, command: func(s site) (*exec.Cmd, error) {
+	return contender{name: name, about: about, isCaddy: true, binary: program, command: func(s site) (*exec.Cmd, error) {
 		scheme, certificate := "http", ""
 		if s.tls {
 			scheme, certificate = "https", fmt.Sprintf("tls %q %q\n", s.pair.certificate, s.pair.key)
@@ -89,6 +90,10 @@ const (
 	directiveSite = "tigergraph %s"
 	policySite    = "reverse_proxy %s {\nlb_policy tigergraph\n}"
 	stockSite     = "reverse_proxy %s {\nlb_policy cookie\n}"
+	// Stock Caddy checks nothing of its own accord. This is with what its
+	// documentation offers: an active check at its defaults, and the time that it
+	// calls reasonable for a passive one.
+	checkedSite = "reverse_proxy %s {\nlb_policy cookie\nlb_try_duration 5s\nhealth_uri /api/ping\nfail_duration 30s\n}"
 )
 
 // nginxContender is nginx as TigerGraph documents it. What differs: no access

@@ -1,136 +1,137 @@
 package main
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"io"
-	"slices"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 )
 
-// median returns the middle one, or the mean of the middle two.
-func median[T time.Duration | float64](values []T) T {
-	sorted := slices.Sorted(slices.Values(values))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
-	}
-	return (sorted[middle-1] + sorted[middle]) / 2
+// report is what a run found out.
+type report struct {
+	figures []figure
+	choices []*choice
+	failed  int64
 }
 
-func formatBytes(count int64) string {
-	switch {
-	case count >= gigabyte/10:
-		return fmt.Sprintf("%g GB", float64(count)/gigabyte)
-	case count >= megabyte/10:
-		return fmt.Sprintf("%g MB", float64(count)/megabyte)
+// write writes it as Markdown, for docs/performance.md.
+func (b *benchmark) write(w io.Writer, arguments []string) {
+	fmt.Fprintf(w, "Measured on %s with `%s`.\n", time.Now().UTC().Format("2 January 2006"), strings.Join(append([]string{"go run ./bench"}, arguments...), " "))
+	fmt.Fprintln(w)
+	for _, line := range b.circumstances() {
+		fmt.Fprintf(w, "- %s\n", line)
 	}
-	return fmt.Sprintf("%d bytes", count)
+	if len(b.figures) > 0 {
+		fmt.Fprintln(w)
+		printSummary(w, b.figures)
+	}
+	if len(b.choices) > 0 {
+		fmt.Fprint(w, "\n### Choosing a node\n\n`-only selection`: Caddy's policies and this one, in one process.\n\n")
+		printChoices(w, b.choices)
+	}
+	for _, f := range b.figures {
+		f.print(w)
+	}
 }
 
-func formatCost(cost time.Duration) string {
-	switch {
-	case cost < time.Millisecond:
-		return fmt.Sprintf("%.1f µs", cost.Seconds()*1e6)
-	case cost < time.Second/10:
-		return fmt.Sprintf("%.2f ms", cost.Seconds()*1e3)
+// circumstances is what the figures depend on.
+func (b *benchmark) circumstances() (lines []string) {
+	processor := lineOf("/proc/cpuinfo", "model name")
+	if processor == "" {
+		processor = runtime.GOARCH
 	}
-	return fmt.Sprintf("%.3f s", cost.Seconds())
-}
-
-// costs returns the cost in each round of a contender.
-func (r *cpuResult) costs(i int) (costs []time.Duration) {
-	for _, run := range r.runs[i] {
-		costs = append(costs, run.cost)
+	machine := fmt.Sprintf("%s of %s", plural(runtime.NumCPU(), "core"), processor)
+	var kilobytes float64
+	if _, err := fmt.Sscanf(lineOf("/proc/meminfo", "MemTotal"), "%f kB", &kilobytes); err == nil {
+		machine += fmt.Sprintf(", %.0f GB of memory", kilobytes*1024/gigabyte)
 	}
-	return costs
-}
-
-// ratio returns the median of a contender's cost over that of another in the
-// same round, or nothing if that did not run.
-func (r *cpuResult) ratio(i int, other string) string {
-	j := slices.IndexFunc(r.contenders, func(c contender) bool { return c.name == other })
-	if j < 0 {
-		return "–"
+	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		machine += ", Linux " + strings.TrimSpace(string(kernel))
 	}
-	var ratios []float64
-	for round, run := range r.runs[i] {
-		ratios = append(ratios, float64(run.cost)/float64(r.runs[j][round].cost))
+	lines = append(lines, machine+"; clients, proxies and nodes share it, over loopback")
+	if b.busy != "" {
+		lines = append(lines, b.busy)
 	}
-	return fmt.Sprintf("%.2f", median(ratios))
-}
-
-// print writes the case's table and returns how many requests failed.
-func (r *cpuResult) print(w io.Writer) (failed int64) {
-	unit, rate := "request", "requests/s"
-	if r.perGB {
-		unit, rate = "GB", "MB/s"
-	}
-	fmt.Fprintf(w, "\n%s: %s, %s, %d rounds\n\n", r.name, r.about, connections(r.clients), len(r.runs[0]))
-	table := [][]string{{"proxy", "CPU per " + unit, "lowest to highest", "of stock", "of nginx", "of HAProxy", rate, "failed"}}
-	for i, c := range r.contenders {
-		costs := r.costs(i)
-		var throughputs []float64
-		var failedHere int64
-		var failure error
-		for _, run := range r.runs[i] {
-			throughputs = append(throughputs, run.throughput)
-			failedHere += run.failed
-			if failure == nil {
-				failure = run.failure
-			}
+	lines = append(lines, fmt.Sprintf("each proxy may use %s; %s, in which they take turns; figures are medians", plural(b.workers, "core"), plural(b.rounds, "round")))
+	for _, c := range b.contenders {
+		line := fmt.Sprintf("%s: %s", c.name, c.about)
+		switch {
+		case c.isCaddy:
+			line += ", " + caddyVersion(c.binary)
+		default:
+			line += ", " + programVersion(c.program)
 		}
-		failed += failedHere
-		if failure != nil {
-			fmt.Fprintf(w, "%s: %d requests failed, such as: %s\n", c.name, failedHere, firstLine(failure))
-		}
-		throughput := median(throughputs)
-		if r.perGB {
-			throughput /= megabyte
-		}
-		table = append(table, []string{
-			c.name, formatCost(median(costs)), formatCost(slices.Min(costs)) + " – " + formatCost(slices.Max(costs)),
-			r.ratio(i, "stock"), r.ratio(i, "nginx"), r.ratio(i, "haproxy"), fmt.Sprintf("%.0f", throughput), fmt.Sprint(failedHere),
-		})
+		lines = append(lines, line)
 	}
-	printTable(w, table)
-	return failed
+	return lines
 }
 
-func connections(count int) string {
-	if count == 1 {
-		return "1 connection"
+// lineOf returns the value of a line "name : value" of a file.
+func lineOf(file, name string) string {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return ""
 	}
-	return fmt.Sprintf("%d connections", count)
+	for line := range strings.Lines(string(content)) {
+		if field, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(field) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
+// busyNow says so if the machine has something else to do.
+func busyNow() string {
+	content, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	var average float64
+	if _, err := fmt.Sscan(string(content), &average); err != nil || average < float64(runtime.NumCPU())/4 {
+		return ""
+	}
+	return fmt.Sprintf("**the machine was busy** when this began (load average %.1f): not figures to keep", average)
+}
+
+// caddyVersion returns of what a Caddy was built.
+func caddyVersion(program string) string {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return "of an unknown version"
+	}
+	version := ""
+	for _, module := range info.Deps {
+		if module.Path == "github.com/caddyserver/caddy/v2" {
+			version = "Caddy " + module.Version + ", "
+		}
+	}
+	version += info.GoVersion
+	for _, setting := range info.Settings {
+		switch {
+		case setting.Key == "-pgo" && setting.Value != "":
+			version += ", profile-guided"
+		case setting.Key == "vcs.revision":
+			version += ", revision " + setting.Value[:min(len(setting.Value), 12)]
+		case setting.Key == "vcs.modified" && setting.Value == "true":
+			version += " with changes"
+		}
+	}
+	return version
+}
+
+// programVersion returns what a program of the system says of itself.
+func programVersion(program string) string {
+	path, err := find(program)
+	if err != nil {
+		return "of an unknown version"
+	}
+	output, _ := exec.Command(path, "-v").CombinedOutput()
+	line, _, _ := strings.Cut(string(output), "\n")
+	line = strings.TrimPrefix(line, "nginx version: ")
+	line, _, _ = strings.Cut(line, " - ")
 	return line
-}
-
-// printTable writes a table that is Markdown and can be read as it is.
-func printTable(w io.Writer, rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
-	}
-	for number, row := range rows {
-		for i, cell := range row {
-			fmt.Fprintf(w, "| %s%s ", cell, strings.Repeat(" ", widths[i]-len([]rune(cell))))
-		}
-		fmt.Fprintln(w, "|")
-		if number == 0 {
-			for i, width := range widths {
-				if i == 0 {
-					fmt.Fprintf(w, "|%s", strings.Repeat("-", width+2))
-				} else {
-					fmt.Fprintf(w, "|%s:", strings.Repeat("-", width+1))
-				}
-			}
-			fmt.Fprintln(w, "|")
-		}
-	}
 }

@@ -59,3 +59,32 @@ func openFiles() (uint64, error) {
 	}
 	return limit.Max, nil
 }
+
+// residentMemory returns the memory of a process, of which what it shares with
+// others is counted to its part.
+func residentMemory(pid int) (bytes int64, err error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(content)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "Pss:" {
+			kilobytes, err := strconv.ParseInt(fields[1], 10, 64)
+			return kilobytes << 10, err
+		}
+	}
+	return 0, fmt.Errorf("the kernel does not know the memory of process %d", pid)
+}
+
+// sleepUntil sleeps more exactly than Go's timers, which are late by up to a
+// millisecond. It is for a goroutine with a thread of its own.
+func sleepUntil(moment time.Time) {
+	for {
+		left := time.Until(moment)
+		if left <= 0 {
+			return
+		}
+		spec := syscall.NsecToTimespec(left.Nanoseconds())
+		_ = syscall.Nanosleep(&spec, nil) // a signal may end it early
+	}
+}
