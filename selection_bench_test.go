@@ -93,16 +93,22 @@ func BenchmarkSelect(b *testing.B) {
 		{"caddy/cookie=bogus", `{"policy":"cookie","secret":"benchmark"}`, "bogus"},
 		{"caddy/cookie=none", `{"policy":"cookie","secret":"benchmark"}`, ""},
 		{"caddy/client_ip_hash", `{"policy":"client_ip_hash"}`, ""},
+		{"caddy/ip_hash", `{"policy":"ip_hash"}`, ""},
+		{"caddy/uri_hash", `{"policy":"uri_hash"}`, ""},
 		{"caddy/header", `{"policy":"header","field":"X-User"}`, ""},
+		{"caddy/query", `{"policy":"query","key":"user"}`, ""},
 		{"caddy/least_conn", `{"policy":"least_conn"}`, ""},
+		{"caddy/random", `{"policy":"random"}`, ""},
+		{"caddy/random_choose", `{"policy":"random_choose","choose":2}`, ""},
 		{"caddy/round_robin", `{"policy":"round_robin"}`, ""},
+		{"caddy/first", `{"policy":"first"}`, ""},
 	} {
 		for _, nodes := range []int{3, 10, 100} {
 			b.Run(fmt.Sprintf("%s/nodes=%d", bench.name, nodes), func(b *testing.B) {
 				handler := provisionHandler(b, bench.policy, nodes)
 				policy := handler.LoadBalancing.SelectionPolicy
 				writer := nothing{make(http.Header)}
-				plain := httptest.NewRequest(http.MethodGet, "http://example.com/api/ping", nil)
+				plain := httptest.NewRequest(http.MethodGet, "http://example.com/api/ping?user=somebody", nil)
 				plain.RemoteAddr = "203.0.113.77:50000"
 				plain.Header.Set("X-User", "somebody@example.com")
 				request := prepare(plain, writer)

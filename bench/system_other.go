@@ -1,0 +1,16 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"time"
+)
+
+var errNotLinux = errors.New("the benchmark reads Linux's accounts of processes")
+
+func cpuTime(int) (time.Duration, error) { return 0, errNotLinux }
+func descendants(int) ([]int, error)     { return nil, errNotLinux }
+func openFiles() (uint64, error)         { return 0, errNotLinux }
+func residentMemory(int) (int64, error)  { return 0, errNotLinux }
+func sleepUntil(moment time.Time)        { time.Sleep(time.Until(moment)) }
