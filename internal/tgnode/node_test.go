@@ -323,8 +323,8 @@ func TestTheJournalHasWhatArrivesAndWhatIsDone(t *testing.T) {
 	c := dial(t, node)
 	login := c.do("POST", "/api/auth/login?marker=1", `{"username":"anna","password":"`+Password+`"}`)
 	session, _, _ := strings.Cut(strings.TrimPrefix(login.header.Get("Set-Cookie"), guiCookie+"="), ";")
-	c.do("GET", "/api/changes?marker=2", "", "Cookie", guiCookie+"="+session)
-	c.do("GET", "/api/changes?marker=3", "", "Cookie", guiCookie+"=stale")
+	c.do("GET", "/api/changes?marker=2", "", "Cookie: "+guiCookie+"="+session)
+	c.do("GET", "/api/changes?marker=3", "", "Cookie: "+guiCookie+"=stale")
 	c.do("GET", "/restpp/query/g/q?marker=4", "")
 	want := []Entry{
 		{Service: GUI, Marker: "1"},
