@@ -173,7 +173,11 @@ func (c *call) chooseOwn() *reverseproxy.Upstream {
 	}
 	if i != affinity.NoPin {
 		own, pinned := c.roster.byPool[i], i == pin
-		if c.standing(i, nil).Suits(pinned) && (pinned || c.warmth(own) == 1) {
+		standing := c.standing(i, nil)
+		if pinned {
+			c.trustVerdict(&standing, i)
+		}
+		if standing.Suits(pinned) && (pinned || c.warmth(own) == 1) {
 			switch {
 			case c.again, p.hashed == hashedHeader: // which the proxy may rewrite before a retry
 				v := &visit{key: key, current: current, secure: secure, chosen: own}
@@ -220,7 +224,9 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 		}
 		standings[pinned].Backup = false // the data that matters is its alone
 	case v.pinned != nil:
-		pinned = c.position(v.pinned)
+		if pinned = c.position(v.pinned); pinned != affinity.NoPin {
+			c.trustVerdict(&standings[pinned], pinned)
+		}
 	}
 
 	best, honoured := affinity.Candidates(standings, pinned, c.policy.FailClosed, tiers)
@@ -465,6 +471,19 @@ func (c *call) standing(i int, failed []*member) affinity.Standing {
 		standing.Unchecked = verdict == health.Unknown && c.policy.startChecking[c.service]
 	}
 	return standing
+}
+
+// trustVerdict lets a session's node count as healthy if its checks are sure that
+// the application server is up. Caddy's passive checks count a node's failures over
+// all of its services: a few requests to a RESTPP that is dead would cost all users
+// of the node their sessions.
+func (c *call) trustVerdict(standing *affinity.Standing, i int) {
+	if standing.Healthy || c.service != service.GUI || !c.policy.onlyPassive {
+		return
+	}
+	if m := c.roster.byPool[i]; m.prober != nil && m.prober.isSurelyUp(c.service) {
+		standing.Healthy = true
+	}
 }
 
 // align makes the roster's alignment that of the pool.

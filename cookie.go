@@ -28,7 +28,9 @@ type Cookie struct {
 	// so that keys can be rotated without losing a session. Placeholders such as
 	// `{env.COOKIE_KEY}` and `{file./run/secrets/cookie_key}` are expanded.
 	// Default: a key that is generated once and kept in Caddy's storage, which
-	// edges that share a storage share.
+	// edges that share a storage share. A storage that loses it gets it back when
+	// the configuration is reloaded; to have another made, remove
+	// `tigergraph/cookie.key` there and restart Caddy.
 	Secrets []string `json:"secrets,omitempty"`
 
 	// How long a cookie's value is valid: for what is left of this time, counted

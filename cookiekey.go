@@ -33,6 +33,11 @@ type generatedKey struct {
 	value []byte
 }
 
+// knownKeys are the keys that this process has read, by the name of their storage.
+// A storage that is emptied while Caddy runs gets its key back at the next reload,
+// which so costs nobody the session.
+var knownKeys sync.Map
+
 // load returns the key, from storage at the first call.
 func (k *generatedKey) load(ctx context.Context) ([]byte, error) {
 	k.mu.Lock()
@@ -42,17 +47,31 @@ func (k *generatedKey) load(ctx context.Context) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	value, err := adoptOrGenerate(ctx, k.storage)
+	name := storageName(k.storage)
+	known, _ := knownKeys.Load(name)
+	knownKey, _ := known.([]byte)
+	value, err := adoptOrGenerate(ctx, k.storage, knownKey)
 	if err != nil {
 		return nil, fmt.Errorf("the cookie key in Caddy's storage (%s): %w; the cookie option 'secret' does without it", keyPath, err)
 	}
 	k.value = value
+	if name != "" {
+		knownKeys.Store(name, value)
+	}
 	return value, nil
 }
 
+// storageName returns what tells a storage from others, "" if nothing does.
+func storageName(storage certmagic.Storage) string {
+	if named, ok := storage.(fmt.Stringer); ok {
+		return named.String()
+	}
+	return ""
+}
+
 // adoptOrGenerate reads the key or, as the only one who may at this moment,
-// makes one.
-func adoptOrGenerate(ctx context.Context, storage certmagic.Storage) (key []byte, err error) {
+// stores the one that is known or a new one.
+func adoptOrGenerate(ctx context.Context, storage certmagic.Storage, known []byte) (key []byte, err error) {
 	key, err = readKey(ctx, storage)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
@@ -69,9 +88,12 @@ func adoptOrGenerate(ctx context.Context, storage certmagic.Storage) (key []byte
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
-	key = make([]byte, keyBytes)
-	if _, err := rand.Read(key); err != nil {
-		return nil, fmt.Errorf("generating: %w", err)
+	key = known
+	if key == nil {
+		key = make([]byte, keyBytes)
+		if _, err := rand.Read(key); err != nil {
+			return nil, fmt.Errorf("generating: %w", err)
+		}
 	}
 	text := base64.StdEncoding.EncodeToString(key) + "\n"
 	if err := storage.Store(ctx, keyPath, []byte(text)); err != nil {
@@ -87,7 +109,7 @@ func readKey(ctx context.Context, storage certmagic.Storage) ([]byte, error) {
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil || len(key) != keyBytes {
-		return nil, fmt.Errorf("it must be %d bytes in base64, but is not; remove it to have a new one made", keyBytes)
+		return nil, fmt.Errorf("it must be %d bytes in base64, but is not; remove it and restart Caddy to have a new one made", keyBytes)
 	}
 	return key, nil
 }

@@ -60,7 +60,7 @@ type ProbePlan struct {
 type Services struct {
 	// How long to wait between two probes of a service. While its verdict is in
 	// doubt (a failure while up, a pass while down) it is a quarter of that. At
-	// least 10ms. Default: 2s.
+	// least 10ms, at most 24h. Default: 2s.
 	Interval caddy.Duration `json:"interval,omitempty"`
 
 	// How long a probe may take, the answer's body included. Default: 2s.
@@ -175,10 +175,16 @@ func (s *Services) paths() [service.Count]string {
 // shortestInterval keeps a slip of the pen from flooding the nodes.
 const shortestInterval = 10 * time.Millisecond
 
+// longestInterval is far from where the arithmetic of waits ends.
+const longestInterval = 24 * time.Hour
+
 // check refuses settings that cannot be meant.
 func (s *Services) check() error {
 	if interval := time.Duration(s.Interval); interval != 0 && interval < shortestInterval {
 		return fmt.Errorf("interval must be at least %s, not %s", shortestInterval, interval)
+	}
+	if interval := time.Duration(s.Interval); interval > longestInterval {
+		return fmt.Errorf("interval must be at most %s, not %s", longestInterval, interval)
 	}
 	if s.Timeout < 0 {
 		return fmt.Errorf("timeout must be positive, not %s", time.Duration(s.Timeout))

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 
@@ -21,8 +22,11 @@ import (
 // sendOnce readies the proxy's copy of a request so that the transport cannot
 // repeat it once it may have left, unless it may be repeated.
 func (p *Policy) sendOnce(r *http.Request) {
-	if (r.Body == nil || r.Body == http.NoBody) && !p.giveBody(r) {
+	switch bodiless := r.Body == nil || r.Body == http.NoBody; {
+	case bodiless && !p.giveBody(r):
 		return
+	case !bodiless && r.ContentLength > 0 && r.ProtoMajor == 1:
+		endBody(r)
 	}
 	// Nothing is lost where a connection turns out to be closed before the request
 	// was written to it. The transport reads the body or closes it whenever it
@@ -85,6 +89,36 @@ type emptyBody struct{}
 func (emptyBody) Read([]byte) (int, error)         { return 0, io.EOF }
 func (emptyBody) WriteTo(io.Writer) (int64, error) { return 0, nil }
 func (emptyBody) Close() error                     { return nil }
+
+// endBody lets a request's body end by itself after the bytes that it announced.
+// When it has sent them, Go's transport looks whether there are more. But with the
+// first byte of the answer Go's server closes the body; an answer that is quicker
+// than this look would then break off, as GSQL's, which come line by line.
+func endBody(r *http.Request) {
+	if _, ends := r.Body.(*endingBody); !ends {
+		body := &endingBody{ReadCloser: r.Body}
+		body.left.Store(r.ContentLength)
+		r.Body = body
+	}
+}
+
+// endingBody is a body of known length.
+type endingBody struct {
+	io.ReadCloser
+	// left is how much is to come. An attempt that failed may still be reading
+	// when the next begins.
+	left atomic.Int64
+}
+
+func (b *endingBody) Read(p []byte) (int, error) {
+	left := b.left.Load()
+	if left <= 0 {
+		return 0, io.EOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), left)])
+	b.left.Add(int64(-n))
+	return n, err
+}
 
 // rekeys reports whether header operations of a proxy, which come after the choice
 // of a node, may make a request look idempotent or different from what it was

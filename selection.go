@@ -125,6 +125,9 @@ type Policy struct {
 	// proxyTrusts is whether the proxy itself, not its server, trusts proxies in
 	// front of it. Core then keeps their X-Forwarded-Proto, and no other.
 	proxyTrusts bool
+	// onlyPassive is whether Caddy can find a node unhealthy by nothing but passive
+	// checks.
+	onlyPassive bool
 	// rekeys is whether the proxy's header operations may make a request look
 	// repeatable to Go's transport, or another one.
 	rekeys bool
@@ -247,6 +250,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 			return err
 		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
+		p.onlyPassive = host.CB == nil && host.CBRaw == nil && (host.HealthChecks == nil || host.HealthChecks.Active == nil)
 		p.rekeys = rekeys(host.Headers)
 		if err := p.provisionHealthCheck(ctx); err != nil {
 			return err

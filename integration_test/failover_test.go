@@ -237,3 +237,32 @@ func TestAFullNodeIsWaitedForByItsOwnClientsOnly(t *testing.T) {
 		})
 	}
 }
+
+// Caddy's passive checks count a node's failures over all of its services.
+func TestADeadServiceCostsNobodyTheSessionWithAnother(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(cluster(nodes, ""))
+	user := e.newBrowser(2)
+	home := user.login()
+	node := nodes[0]
+	for _, candidate := range nodes {
+		if candidate.Name() == home {
+			node = candidate
+		}
+	}
+	eventually(t, "the node is found to be up", func() bool { return node.Count(tgnode.GUI) > 2 && node.Count(tgnode.RESTPP) > 0 })
+	node.SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Dead})
+	failed := 0
+	for range 100 { // far more than the passive checks bear, before the others know
+		if user.get("/restpp/query/social/friends").StatusCode == http.StatusBadGateway {
+			failed++
+		}
+		if now, status := user.whoami(); now != home || status != http.StatusOK {
+			t.Fatalf("after %d failures of RESTPP the session of %s was sent to %q: %d", failed, home, now, status)
+		}
+	}
+	if failed == 0 {
+		t.Error("RESTPP never failed")
+	}
+}

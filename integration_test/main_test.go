@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		caddycmd.Main()
 		return
 	}
+	if settings := os.Getenv(soakService); settings != "" {
+		runService(settings)
+		return
+	}
 	os.Exit(run(m))
 }
 

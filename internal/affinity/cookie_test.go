@@ -109,3 +109,26 @@ func TestReplaceCookieLeavesOneOfThatName(t *testing.T) {
 		})
 	}
 }
+
+func FuzzReplaceCookie(f *testing.F) {
+	for _, seed := range []string{"", "T=1", "T=1\nT=2", "TT=1\nT", "a=T=1", "T=\n", " T=1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, lines string) {
+		values := strings.Split(lines, "\n")
+		replaced := ReplaceCookie(slices.Clone(values), "T", "T=new")
+		ours := 0
+		for _, line := range replaced {
+			if strings.HasPrefix(line, "T=") {
+				ours++
+			}
+		}
+		if ours != 1 || replaced[len(replaced)-1] != "T=new" {
+			t.Errorf("%q became %q", values, replaced)
+		}
+		others := slices.DeleteFunc(values, func(line string) bool { return strings.HasPrefix(line, "T=") })
+		if taken := ReplaceCookie(replaced, "T", ""); !slices.Equal(taken, others) {
+			t.Errorf("of %q stayed %q", lines, taken)
+		}
+	})
+}

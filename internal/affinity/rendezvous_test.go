@@ -205,5 +205,14 @@ func FuzzKey(f *testing.F) {
 		if first, second := whole.Key(client), whole.Key(client); first != second {
 			t.Errorf("key of %q is not stable", client)
 		}
+		address, err := netip.ParseAddr(client)
+		if err != nil {
+			return
+		}
+		for _, spelling := range []string{address.String(), address.Unmap().String(), netip.AddrPortFrom(address, 443).String()} {
+			if whole.Key(spelling) != whole.Key(client) {
+				t.Errorf("%q and %q are two clients", client, spelling)
+			}
+		}
 	})
 }

@@ -174,6 +174,7 @@ func (c *connection) execute() bool {
 		}
 	}
 	c.executed = true
+	c.journal(c.request.kind)
 	ledger := c.node.cluster.ledger
 	if c.options.NoRecord {
 		ledger.total.Add(1)

@@ -193,7 +193,8 @@ func (c *connection) loginGSQL() {
 // runCommand runs a few commands of the stand-in's own, and prints what it got
 // of any other:
 //
-//	lines <n> <pause>     n lines with a pause between
+//	lines <n> <pause> [<word>]
+//	                      n lines that begin with the word, with a pause between
 //	ask <question>        a dialog: waits until the answer is posted to dialog
 func (c *connection) runCommand() {
 	r := &c.request
@@ -207,7 +208,11 @@ func (c *connection) runCommand() {
 	command := strings.Fields(string(r.body))
 	code := 0
 	switch {
-	case len(command) == 3 && command[0] == "lines":
+	case (len(command) == 3 || len(command) == 4) && command[0] == "lines":
+		word := "line"
+		if len(command) == 4 {
+			word = command[3]
+		}
 		n, _ := strconv.Atoi(command[1])
 		pause, _ := time.ParseDuration(command[2])
 		for i := range n {
@@ -215,7 +220,7 @@ func (c *connection) runCommand() {
 				c.broken = true
 				return
 			}
-			c.print("line %d", i+1)
+			c.print("%s %d", word, i+1)
 		}
 	case len(command) > 1 && command[0] == "ask":
 		id := strconv.FormatInt(c.node.cluster.sequence.Add(1), 10)

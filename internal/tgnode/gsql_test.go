@@ -202,3 +202,10 @@ func TestGSQLClientRepeatsOn5xx(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestLinesBeginWithTheWordAskedFor(t *testing.T) {
+	lines, err := gsqlClient(startNode(t, Options{})).Command(within(t), "lines 2 0s marked")
+	if err != nil || strings.Join(lines, ",") != "marked 1,marked 2" {
+		t.Errorf("%q, %v", lines, err)
+	}
+}

@@ -50,6 +50,32 @@ type Execution struct {
 	Time      time.Time
 }
 
+// Entry is one of a node's journal, which outlives the process that writes it.
+type Entry struct {
+	Time    time.Time
+	Service Service
+	Marker  string // as in an Execution
+	// Session is the session that the request brought, and Known whether the GUI
+	// has it.
+	Session string
+	Known   bool
+	// Executed is what was done, Read if the request has only arrived.
+	Executed Kind
+}
+
+// journal enters the request into the node's journal, if it keeps one.
+func (c *connection) journal(executed Kind) {
+	if c.options.Journal == nil {
+		return
+	}
+	entry := Entry{Time: time.Now(), Service: c.request.service, Marker: c.request.marker(), Executed: executed}
+	if c.request.service == GUI {
+		entry.Session = c.request.cookie(guiCookie)
+		_, entry.Known = c.request.backend.gui.user(entry.Session)
+	}
+	c.options.Journal(entry)
+}
+
 // ledgerSize bounds the executions that are kept.
 const ledgerSize = 100_000
 

@@ -45,6 +45,7 @@ func (c *connection) answer(fault *Fault) {
 			r.kind = Read // it will be told so, and nothing is done
 		}
 	}
+	c.journal(Read)
 	if fault != nil {
 		if fault.executes() {
 			c.execute()

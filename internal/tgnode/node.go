@@ -21,6 +21,10 @@ type Options struct {
 	TLS *tls.Config
 	// NoRecord keeps requests and executions only as counters, for benchmarks.
 	NoRecord bool
+	// Journal, if set, is told what every request comes to, before it is answered:
+	// an entry when it reaches its service, another when that does the work. It is
+	// called concurrently.
+	Journal func(Entry)
 
 	// NoGUI and NoGSQL are nodes beyond the third and the fifth, which have no
 	// such server: nginx answers 502.

@@ -307,3 +307,37 @@ func TestLedgerSeesWhatGoRepeats(t *testing.T) {
 		t.Errorf("executed %d times", n)
 	}
 }
+
+func TestTheJournalHasWhatArrivesAndWhatIsDone(t *testing.T) {
+	var mu sync.Mutex
+	var journal []Entry
+	node := startNode(t, Options{NoRecord: true, Journal: func(e Entry) {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Time.IsZero() {
+			t.Error("an entry without a time")
+		}
+		e.Time = time.Time{}
+		journal = append(journal, e)
+	}})
+	c := dial(t, node)
+	login := c.do("POST", "/api/auth/login?marker=1", `{"username":"anna","password":"`+Password+`"}`)
+	session, _, _ := strings.Cut(strings.TrimPrefix(login.header.Get("Set-Cookie"), guiCookie+"="), ";")
+	c.do("GET", "/api/changes?marker=2", "", "Cookie: "+guiCookie+"="+session)
+	c.do("GET", "/api/changes?marker=3", "", "Cookie: "+guiCookie+"=stale")
+	c.do("GET", "/restpp/query/g/q?marker=4", "")
+	want := []Entry{
+		{Service: GUI, Marker: "1"},
+		{Service: GUI, Marker: "1", Executed: Login},
+		{Service: GUI, Marker: "2", Session: session, Known: true},
+		{Service: GUI, Marker: "2", Session: session, Known: true, Executed: Other},
+		{Service: GUI, Marker: "3", Session: "stale"},
+		{Service: RESTPP, Marker: "4"},
+		{Service: RESTPP, Marker: "4", Executed: Query},
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(journal, want) {
+		t.Errorf("journal is %+v, want %+v", journal, want)
+	}
+}

@@ -1,0 +1,318 @@
+package tigergraph
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// checkAccepted checks that a policy which was accepted is one that can run.
+func checkAccepted(t *testing.T, p *Policy) {
+	t.Helper()
+	cookie := Cookie{}
+	if p.Cookie != nil {
+		cookie = *p.Cookie
+	}
+	// A secret's placeholder may be unset here.
+	if settings, _, err := cookie.settings(); err == nil {
+		if settings.lifetime < time.Second {
+			t.Errorf("a lifetime of %s", settings.lifetime)
+		}
+		lines := settings.lines("token")
+		for _, line := range []string{lines.plain, lines.secure} {
+			if !strings.HasPrefix(line, settings.name+"=token") || !strings.Contains(line, "HttpOnly") || strings.ContainsAny(line, "\r\n\x00") {
+				t.Errorf("Set-Cookie: %q", line)
+			}
+		}
+		if !strings.Contains(lines.secure, "; Secure") || strings.Contains(lines.plain, "SameSite=None") {
+			t.Errorf("Set-Cookie: %q over plain HTTP, %q over TLS", lines.plain, lines.secure)
+		}
+	}
+	services := new(Services)
+	if p.HealthCheckRaw != nil && json.Unmarshal(p.HealthCheckRaw, services) != nil {
+		return // another checker's
+	}
+	if services.Provision(caddy.Context{}) != nil {
+		return // which is when the configuration is refused
+	}
+	for s := range service.Count {
+		plan, checked := services.Plan(s.String())
+		if !checked {
+			continue
+		}
+		if plan.Interval <= 0 || plan.Timeout <= 0 || plan.Passes < 1 || plan.Fails < 1 || plan.Jitter < 0 || plan.Jitter > 100 {
+			t.Errorf("%s: %+v", s, plan)
+		}
+		schedule := health.Schedule{Interval: plan.Interval, Jitter: plan.Jitter}
+		for _, random := range []float64{0, 0.5, 0.999} {
+			if wait := schedule.Next(health.State{}, random); wait < 0 {
+				t.Errorf("%s: a wait of %s", s, wait)
+			}
+		}
+	}
+}
+
+// What a block of options says is refused with the line, or runs; written as JSON
+// it says the same.
+func FuzzPolicyBlock(f *testing.F) {
+	for _, seed := range []string{
+		"", "affinity cookie", "affinity header X-User", "cookie {\nname a\nsecret b c\nlifetime 1h\npersistent\ndomain example.com\npath /\nsame_site none\n}",
+		"ipv4_prefix 24\nipv6_prefix 48", "fallback random_choose 2", "fallback header X {\nfallback least_conn\n}", "failback 0", "weight m1:14240 2\nweight m2:14240 0",
+		"backup a b\ndrain c", "slow_start 1m\nfail_closed", "health_check off", "health_check {\ninterval 1s\njitter 0\nheader A b\ngui off\nstart checking\n}",
+		"health_check {\ninterval 2562047h\njitter 100%\n}", "ipv4_prefix 33", "cookie {\n", "}", "{", "\"", "`", "{$HOME}", "#", "cookie {\nsecret {env.X}\n}", "weight a 99999999999999999999",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, block string) {
+		p := new(Policy)
+		d := caddyfile.NewTestDispenser("tigergraph {\n" + block + "\n}")
+		d.Next()
+		d.Reset()
+		if err := p.UnmarshalCaddyfile(d); err != nil {
+			if !strings.Contains(err.Error(), "Testfile:") {
+				t.Errorf("the error names no line: %v", err)
+			}
+			return
+		}
+		if err := p.check(); err != nil {
+			t.Errorf("accepted, and then refused: %v", err)
+		}
+		checkAccepted(t, p)
+		written, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := new(Policy)
+		if err := json.Unmarshal(written, again); err != nil {
+			t.Fatalf("%s: %v", written, err)
+		}
+		if rewritten, err := json.Marshal(again); err != nil || !bytes.Equal(rewritten, written) {
+			t.Errorf("%s became %s: %v", written, rewritten, err)
+		}
+	})
+}
+
+// A directive is refused or adapted to valid JSON that has the policy.
+func FuzzDirective(f *testing.F) {
+	for _, seed := range []string{
+		"m1 m2 m3", "m1:14240", "https://m1 https://m2", "/api/* m1", "@x m1", "[::1] [::1]:1", "unix//run/tg.sock", "{env.A} m1", "m1 {\ndynamic a tg 14240\n}",
+		"m1 m2 {\nweight m1 2\nbackup m2\n}", "m1 {\ntransport http {\ntls\n}\nlb_retries 1\n}", "m1 {\nlb_policy first\n}", "m1 {\nhandle_response {\nrespond 1\n}\n}",
+		"m1 {\nheader_up -X\nheader_up X y\n}", "m1/path", "http://m1/path", "tcp/m1 tcp6/m2", "m1 m1", "m1 {\n}\ntigergraph m2 {\n}", "m1 {\nto m2\ncookie {\n}\n}", ":", "//", "{", "}", "m1:", "m1:0-5",
+	} {
+		f.Add(seed)
+	}
+	adapter := caddyconfig.GetAdapter("caddyfile")
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "import") {
+			return // which reads files
+		}
+		config, _, err := adapter.Adapt([]byte("http://localhost {\ntigergraph "+text+"\n}\n"), map[string]any{"filename": "Caddyfile"})
+		if err != nil {
+			return
+		}
+		if !json.Valid(config) || !bytes.Contains(config, []byte(`"policy":"tigergraph"`)) && bytes.Contains(config, []byte(`"handler":"tigergraph"`)) {
+			t.Errorf("%q was adapted to %s", text, config)
+		}
+	})
+}
+
+// The address of a node that was completed is complete, and is that of no other
+// host.
+func FuzzAddress(f *testing.F) {
+	for _, seed := range []string{"", "m1", "m1:1", "[::1]", "::1", "[::1]:1", "https://m1", "http://", "unix//a", "tcp/m1", "fd/3", "{env.A}", "a/b", "://", "m1:", "[", "]", "[[a]]", "https://[::1]"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, node string) {
+		complete, err := completeAddress(node)
+		if err != nil {
+			return
+		}
+		if again, err := completeAddress(complete); err != nil || again != complete {
+			t.Errorf("%q became %q, and that %q: %v", node, complete, again, err)
+		}
+		if strings.Trim(node, "[]") != "" && !strings.Contains(strings.ReplaceAll(complete, "[", ""), strings.Trim(strings.ReplaceAll(node, "[", ""), "]")) {
+			t.Errorf("%q became %q", node, complete)
+		}
+	})
+}
+
+// JSON is refused or can run.
+func FuzzPolicyJSON(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `null`, `[]`, `{"affinity":"header","header":"X-User"}`, `{"affinity":"none","cookie":{}}`, `{"ipv4_prefix":33}`, `{"ipv6_prefix":-1}`,
+		`{"cookie":{"name":"__Host-a","secrets":["a","{env.B}"],"lifetime":"24h","persistent":true,"domain":"e.com","path":"/","same_site":"lax"}}`,
+		`{"cookie":{"name":"a b"}}`, `{"cookie":{"path":"/;x"}}`, `{"cookie":{"lifetime":"292y"}}`, `{"cookie":{"lifetime":-1}}`, `{"failback":"-1s"}`, `{"weights":{"a":65536}}`, `{"backup":["a","a"]}`, `{"slow_start":1}`,
+		`{"health_check":{"checker":"services","interval":"9223372036854775807ns","jitter":100,"passes":1,"fails":1,"gui":"off","headers":{"A":["b"]},"start":"checking"}}`,
+		`{"health_check":{"gui":"//host/path","restpp":"/%zz","gsql":"/a b"}}`, `{"health_check_off":true}`, `{"fallback":{"policy":"first"}}`, `{"cookie":{"secrets":[""]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, config []byte) {
+		p := new(Policy)
+		if json.Unmarshal(config, p) != nil || p.check() != nil {
+			return
+		}
+		if p.Cookie != nil && p.Cookie.check() != nil {
+			return // which provisioning does
+		}
+		checkAccepted(t, p)
+	})
+}
+
+// Whatever is sent to the admin endpoint is answered, by a status that fits and,
+// where something was done, by what is so now.
+func FuzzAdmin(f *testing.F) {
+	for _, seed := range []struct{ method, call, body string }{
+		{"GET", "nodes", ""},
+		{"POST", "drain", `{"node": "m1:14240", "for": "1h", "force": false}`},
+		{"POST", "drain", `{"node": "m1", "force": true}`},
+		{"POST", "ready", `{"node": "m2"}`},
+		{"POST", "drain", `{"node": "m1", "for": -1}`},
+		{"POST", "drain", `{"node": "m1", "for": "9999999h"}`},
+		{"POST", "drain", `{"node": "m1", "for": 9223372036854775807}`},
+		{"POST", "drain", `{"node": ["m1"]}`},
+		{"POST", "drain", `{"node": "m1"}{}`},
+		{"POST", "ready", `{"node": "\u0000"}`},
+		{"DELETE", "nodes", ""},
+		{"POST", "../config", ""},
+		{"PUT", "", "[[[[[["},
+	} {
+		f.Add(seed.method, seed.call, []byte(seed.body))
+	}
+	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", []byte(`{"upstreams":[{"dial":"m1:14240"},{"dial":"m2:14240"}],
+		"load_balancing":{"selection_policy":{"policy":"tigergraph","health_check_off":true}}}`))
+	if err != nil {
+		f.Fatal(err)
+	}
+	app := module.(*reverseproxy.Handler).LoadBalancing.SelectionPolicy.(*Policy).app
+	app.logger = zap.NewNop()
+	liveApps.add(app)
+	f.Cleanup(func() { liveApps.remove(app) })
+	f.Fuzz(func(t *testing.T, method, call string, body []byte) {
+		r := httptest.NewRequest(http.MethodPost, "http://localhost/", bytes.NewReader(body))
+		r.Method, r.URL.Path = method, adminPrefix+call
+		w := httptest.NewRecorder()
+		err := new(Admin).serve(w, r)
+		draining := 0
+		for _, policy := range app.allPolicies() {
+			for _, m := range policy.allMembers() {
+				if m.draining.Load() {
+					draining++
+				}
+				m.ready()
+			}
+		}
+		var failure caddy.APIError
+		switch {
+		case err == nil && (!json.Valid(w.Body.Bytes()) || draining > 1 || (draining == 1) != (call == "drain")):
+			t.Errorf("%s %s %s: %s; %d nodes drain", method, call, body, w.Body, draining)
+		case err == nil:
+		case !errors.As(err, &failure), failure.HTTPStatus < 400, failure.HTTPStatus >= 500, failure.Err == nil, failure.Err.Error() == "":
+			t.Errorf("%s %s %s: %v", method, call, body, err)
+		case draining > 0:
+			t.Errorf("%s %s %s was refused, and a node drains", method, call, body)
+		}
+	})
+}
+
+// Whatever a node answers to a probe is a result, which tells nobody what the node
+// said.
+func FuzzProbe(f *testing.F) {
+	const secret = "s3cr3t-of-the-node"
+	for _, seed := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n" + `{"error":false,"message":"pong"}` + "\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n12\r\n" + secret + "\r\n0\r\n\r\n",
+		"HTTP/1.1 " + secret + " OK\r\n\r\n", secret + "\r\n\r\n", "HTTP/1.1 200 OK\r\n" + secret + "\r\n\r\n", "HTTP/1.1 200 OK\r\n" + secret + ": a\r\n b\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: " + secret + "\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: " + secret + "\r\n\r\n",
+		"HTTP/1.1 302 Found\r\nLocation: http://" + secret + "/\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: " + secret + "\r\n\r\n" + secret,
+		"HTTP/1.1 103 Early Hints\r\nLink: " + secret + "\r\n\r\nHTTP/1.1 502 Bad Gateway\r\n\r\n" + secret, "HTTP/1.0 200 OK\r\n\r\n" + secret, "HTTP/2.0 200 OK\r\n\r\n", "",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n\r\n" + secret + "\r\n", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + secret, "HTTP/1.1 304 Not Modified\r\n\r\n", "HTTP/1.1 999 x\r\n\r\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	services := new(Services)
+	if err := services.Provision(caddy.Context{}); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		transport := &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+			edge, node := net.Pipe()
+			go func() {
+				defer node.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(node)); err == nil {
+					_, _ = node.Write(answer)
+				}
+			}()
+			return edge, nil
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for _, name := range []string{"gui", "restpp", "gsql"} {
+			err := services.Probe(ctx, transport, reverseproxy.DialInfo{Network: "tcp", Address: "m1:14240", Host: "m1", Port: "14240"}, name)
+			if err == nil {
+				if name == "gui" && !bytes.Contains(answer, []byte("pong")) && !bytes.Contains(answer, []byte("chunked")) {
+					t.Errorf("%q passed", answer)
+				}
+				continue
+			}
+			if text := err.Error(); strings.Contains(text, secret) || !utf8.ValidString(text) || len(text) > 500 || strings.ContainsAny(text, "\r\n\x00") {
+				t.Errorf("%q is told by %q", answer, text)
+			}
+			if errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "no answer within") {
+				t.Errorf("%q was waited for", answer)
+			}
+		}
+	})
+}
+
+// A request's body that ends by itself is the body.
+func FuzzEndingBody(f *testing.F) {
+	f.Add([]byte("body"), int64(4), 3)
+	f.Add([]byte("body"), int64(9), 1)
+	f.Add([]byte(""), int64(1), 0)
+	f.Fuzz(func(t *testing.T, content []byte, length int64, piece int) {
+		if length <= 0 {
+			return
+		}
+		r := &http.Request{ProtoMajor: 1, ContentLength: length, Body: io.NopCloser(bytes.NewReader(content))}
+		endBody(r)
+		endBody(r) // before a second attempt
+		var got []byte
+		buffer := make([]byte, 1+piece&0xff)
+		for {
+			n, err := r.Body.Read(buffer)
+			got = append(got, buffer[:n]...)
+			if err != nil {
+				break
+			}
+		}
+		if want := content[:min(int64(len(content)), length)]; !bytes.Equal(got, want) {
+			t.Errorf("%q of length %d became %q", content, length, got)
+		}
+	})
+}
