@@ -25,21 +25,21 @@ const All = "all"
 type Log struct {
 	mu   sync.Mutex
 	ring []Transition
-	most int
+	most uint64
 	seen uint64 // how many there have been
 }
 
 // New returns a log of so many transitions at most.
-func New(most int) *Log { return &Log{most: most} }
+func New(most uint64) *Log { return &Log{most: most} }
 
 // Add adds a transition, and forgets the oldest one if there are too many.
 func (l *Log) Add(t Transition) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.ring) < l.most {
+	if uint64(len(l.ring)) < l.most {
 		l.ring = append(l.ring, t)
 	} else {
-		l.ring[l.seen%uint64(l.most)] = t
+		l.ring[l.seen%l.most] = t
 	}
 	l.seen++
 }
@@ -51,7 +51,7 @@ func (l *Log) Newest() (newest []Transition, seen uint64) {
 	defer l.mu.Unlock()
 	newest = make([]Transition, 0, len(l.ring))
 	for back := range uint64(len(l.ring)) {
-		newest = append(newest, l.ring[(l.seen-1-back)%uint64(l.most)])
+		newest = append(newest, l.ring[(l.seen-1-back)%l.most])
 	}
 	return newest, l.seen
 }

@@ -9,7 +9,7 @@ import (
 
 func TestTheNewestComeFirstAndTheOldestAreForgotten(t *testing.T) {
 	for _, test := range []struct {
-		most, added int
+		most, added uint64
 		want        string
 	}{
 		{3, 0, ""},
@@ -21,14 +21,14 @@ func TestTheNewestComeFirstAndTheOldestAreForgotten(t *testing.T) {
 	} {
 		log := New(test.most)
 		for i := range test.added {
-			log.Add(Transition{Node: strconv.Itoa(i)})
+			log.Add(Transition{Node: strconv.FormatUint(i, 10)})
 		}
 		newest, seen := log.Newest()
 		var nodes []string
 		for _, transition := range newest {
 			nodes = append(nodes, transition.Node)
 		}
-		if got := strings.Join(nodes, " "); got != test.want || seen != uint64(test.added) {
+		if got := strings.Join(nodes, " "); got != test.want || seen != test.added {
 			t.Errorf("of %d with room for %d there are %q, seen %d; want %q", test.added, test.most, got, seen, test.want)
 		}
 	}
