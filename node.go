@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,9 +34,9 @@ func (n *node) drain(duration time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stopTimer()
-	why := "a call, until the node is said to be ready"
+	why := "an operator drained it, until it is said to be ready"
 	if duration != 0 {
-		why = "a call, for " + duration.String()
+		why = "an operator drained it for " + brief(duration)
 	}
 	n.setDraining(true, why)
 	if duration == 0 {
@@ -59,7 +60,7 @@ func (n *node) ready() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stopTimer()
-	n.setDraining(false, "a call")
+	n.setDraining(false, "an operator said so")
 }
 
 // setDraining begins or ends a drain, and remembers that unless nothing changes.
@@ -80,6 +81,18 @@ func (n *node) stopTimer() {
 		n.timer.Stop()
 	}
 	n.timer, n.until = nil, time.Time{}
+}
+
+// brief returns a duration in few letters: 1h rather than 1h0m0s.
+func brief(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // drainUntil returns when the drain ends by itself, zero if it does not.

@@ -137,9 +137,11 @@
 	// ---- nodes
 
 	const build = () => {
-		const body = byId("rows");
 		rows = state.nodes.map((node) => {
 			const row = make("tr", { role: "row" });
+			const reasons = make("td", { role: "cell", colspan: "5" });
+			const why = make("tr", { role: "row", class: "why", hidden: "" }, reasons);
+			const group = make("tbody", { role: "rowgroup" }, row, why);
 			const badges = make("div", { class: "badges" });
 			row.append(make("th", { role: "rowheader", scope: "row" }, node.address, badges));
 			const cells = {};
@@ -154,8 +156,6 @@
 					failed: makeSVG("path", { class: "failed" }),
 					bar: makeSVG("rect", { height: "4" }),
 					share: make("span", {}),
-					error: make("span", { class: "error" }),
-					advice: make("span", { class: "advice" }),
 				};
 				cell.spark = makeSVG("svg", { class: "spark", role: "img", viewBox: "0 0 120 22", preserveAspectRatio: "none" }, cell.failed, cell.path);
 				cell.verdict = make("span", { class: "verdict" }, makeSVG("svg", { class: "shape", "aria-hidden": "true", viewBox: "0 0 16 16" }, cell.use), cell.word);
@@ -163,18 +163,17 @@
 				cell.td.append(make("div", {}, cell.verdict, cell.latency, cell.since,
 					make("span", { class: "share" },
 						makeSVG("svg", { class: "bar", "aria-hidden": "true", viewBox: "0 0 120 4", preserveAspectRatio: "none" }, cell.bar),
-						make("span", { class: "text" }, cell.share, make("span", { class: "unseen" }, " of the new clients"))),
-					cell.error, cell.advice));
+						make("span", { class: "text" }, cell.share, make("span", { class: "unseen" }, " of the new clients")))));
 				row.append(cell.td);
 				cells[name] = cell;
 			}
 			const requests = make("td", { role: "cell", class: "number", "data-label": "Requests in flight" });
 			row.append(requests);
-			return { row, badges, cells, requests, address: node.address };
+			return { group, why, reasons, badges, cells, requests, address: node.address };
 		});
 		byId("table").classList.toggle("dense", rows.length >= denseFrom);
 		const order = [...rows].sort((a, b) => a.address.localeCompare(b.address, undefined, { numeric: true }));
-		body.replaceChildren(...order.map((row) => row.row));
+		byId("table").replaceChildren(byId("head"), ...order.map((row) => row.group));
 	};
 
 	const badge = (is, text) => {
@@ -213,10 +212,37 @@
 	};
 
 	const renderSince = (i) => {
+		const dense = rows.length >= denseFrom;
 		for (const name of services) {
 			const service = state.nodes[i].services[name];
-			say(rows[i].cells[name].since, service.since ? duration(now() - new Date(service.since)) : "");
+			let text = service.since ? duration(now() - new Date(service.since)) : "";
+			if (dense) text = text.split(" ").slice(0, 2).join(" "); // hours will do
+			say(rows[i].cells[name].since, text);
 		}
+	};
+
+	// renderReasons says why services are down: once, where the reason is the same.
+	const renderReasons = (i) => {
+		const node = state.nodes[i];
+		const row = rows[i];
+		const reasons = new Map();
+		for (const name of services) {
+			const service = node.services[name];
+			if (service.verdict !== "down") continue;
+			const text = service.last_error || "no reason is known";
+			const known = reasons.get(text) || { names: [], advice: service.advice };
+			known.names.push(serviceNames[name]);
+			reasons.set(text, known);
+		}
+		const key = JSON.stringify([...reasons]);
+		if (row.reasonKey === key) return;
+		row.reasonKey = key;
+		row.why.hidden = reasons.size === 0;
+		row.reasons.replaceChildren(...[...reasons].map(([text, { names, advice }]) => {
+			const line = make("p", {}, make("strong", {}, names.join(", ")), " ", make("span", { class: "error" }, text));
+			if (advice) line.append(make("span", { class: "advice" }, advice));
+			return line;
+		}));
 	};
 
 	const renderNode = (i, points) => {
@@ -225,6 +251,7 @@
 		say(row.requests, String(node.requests));
 		renderBadges(i);
 		renderSince(i);
+		renderReasons(i);
 		for (const name of services) {
 			const service = node.services[name];
 			const cell = row.cells[name];
@@ -233,8 +260,6 @@
 			say(cell.word, verdictWords[service.verdict] || service.verdict);
 			cell.td.classList.toggle("down", service.verdict === "down");
 			set(cell.since, "title", service.since ? service.verdict + " since " + clock(service.since) : "");
-			say(cell.error, service.verdict === "down" ? service.last_error || "" : "");
-			say(cell.advice, service.verdict === "down" ? service.advice || "" : "");
 			say(cell.share, percent(service.share_of_new_clients));
 			set(cell.bar, "width", (120 * service.share_of_new_clients).toFixed(1));
 			cell.latency.hidden = !service.probes;
@@ -281,7 +306,7 @@
 		let shown = 0;
 		state.nodes.forEach((node, i) => {
 			const wanted = node.address.toLowerCase().includes(words) && (!only || inTrouble(node));
-			if (rows[i].row.hidden === wanted) rows[i].row.hidden = !wanted;
+			if (rows[i].group.hidden === wanted) rows[i].group.hidden = !wanted;
 			if (wanted) shown++;
 		});
 		const all = state.nodes.length;
@@ -328,7 +353,8 @@
 			troubles += count.down;
 			let is = "up";
 			if (checked === 0) is = "off";
-			else if (count.down > 0) is = "down";
+			else if (whole.fail_open || whole.unavailable || count.down === checked) is = "down";
+			else if (count.down > 0) is = "some";
 			else if (count.unknown > 0) is = "unknown";
 			const words = [];
 			if (checked > 0) words.push(`${count.up} of ${checked} up`);
@@ -371,9 +397,10 @@
 	const group = (transitions) => {
 		const groups = [];
 		for (const t of transitions) {
-			const last = groups[groups.length - 1];
-			if (last && last.from === t.from && last.to === t.to && last.why === t.why && Math.abs(new Date(last.time) - new Date(t.time)) < 5000) {
-				last.entries.push(t);
+			const near = (g) => g.from === t.from && g.to === t.to && g.why === t.why && Math.abs(new Date(g.time) - new Date(t.time)) < 5000;
+			const same = groups.slice(-10).find(near);
+			if (same) {
+				same.entries.push(t);
 			} else {
 				groups.push({ ...t, entries: [t] });
 			}
@@ -388,7 +415,7 @@
 			const nodes = new Map();
 			for (const t of g.entries) nodes.set(t.node, (nodes.get(t.node) || []).concat(t.service));
 			const what = make("div", { class: "what" });
-			const names = (list) => list[0] === "all" ? "" : [...list].reverse().map((name) => serviceNames[name] || name).join(", ");
+			const names = (list) => services.filter((name) => list.includes(name)).map((name) => serviceNames[name]).join(", ");
 			if (nodes.size === 1) {
 				what.append(make("strong", {}, g.node), " " + names(nodes.get(g.node)) + " ");
 			} else {
@@ -529,7 +556,7 @@
 		if (!state || document.body.classList.contains("stale")) return;
 		renderFacts();
 		state.nodes.forEach((node, i) => {
-			if (rows[i].row.hidden) return;
+			if (rows[i].group.hidden) return;
 			renderSince(i);
 			if (node.draining) renderBadges(i);
 		});
