@@ -213,7 +213,7 @@ func (e *edge) logs(text string) []string {
 // freeAddress returns a port of 127.0.0.1 that nothing listens on. It is none of
 // those that the system gives to outgoing connections, one of which might be
 // using it when Caddy comes to listen.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
 		port := strconv.Itoa(10_000 + rand.IntN(20_000))
@@ -434,7 +434,7 @@ func (b *browser) ourCookie() string {
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(enough); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

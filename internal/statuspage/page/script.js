@@ -216,7 +216,8 @@
 		for (const name of services) {
 			const service = state.nodes[i].services[name];
 			let text = service.since ? duration(now() - new Date(service.since)) : "";
-			if (dense) text = text.split(" ").slice(0, 2).join(" "); // hours will do
+			// Where there is much to see, hours will do, and nothing moves every second.
+			if (dense) text = text.endsWith(" s") ? "< 1 min" : text.split(" ").slice(0, 2).join(" ");
 			say(rows[i].cells[name].since, text);
 		}
 	};
@@ -325,7 +326,6 @@
 			"running for " + duration(now() - new Date(state.started)),
 			"plugin " + state.version,
 			"Caddy " + state.caddy_version.split(" ")[0],
-			"as of " + clock(state.time),
 		];
 		const facts = byId("facts");
 		if (facts.children.length !== wanted.length) facts.replaceChildren(...wanted.map(() => make("span", {})));
