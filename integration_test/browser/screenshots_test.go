@@ -18,7 +18,7 @@ import (
 
 var (
 	screenshots = flag.String("screenshots", "", "write the pictures of the documentation into this `folder`")
-	settle      = flag.Duration("settle", 2*time.Minute, "how long the lines in the pictures are to be")
+	settle      = flag.Duration("settle", 4*time.Minute, "how long the lines in the pictures are to be")
 )
 
 // dark emulates the preference for a dark page, or a light one.
@@ -36,9 +36,12 @@ func (b *tab) dark(dark bool) {
 // TestScreenshots makes the pictures of the documentation:
 //
 //	go test -C integration_test/browser -run TestScreenshots -screenshots ../../docs
+//
+// Without a folder they are made in a hurry, and thrown away.
 func TestScreenshots(t *testing.T) {
-	if *screenshots == "" {
-		t.Skip("-screenshots names no folder")
+	folder, wait := *screenshots, *settle
+	if folder == "" {
+		folder, wait = t.TempDir(), 2*time.Second
 	}
 	few, many := newScene(t, "127.0.1.", 5), newScene(t, "127.0.2.", 100)
 	_, port, _ := net.SplitHostPort(few.address)
@@ -46,10 +49,10 @@ func TestScreenshots(t *testing.T) {
 	const host = "graph.example.com"
 	b := newTab(t, host+":"+port, host+":"+portOfMany)
 
-	time.Sleep(*settle / 2) // the lines grow with the time
+	time.Sleep(wait * 3 / 4) // the lines grow with the time
 	few.mishaps()
 	many.mishaps()
-	time.Sleep(*settle / 2)
+	time.Sleep(wait / 4)
 	few.users(12)
 	many.users(150)
 	for _, picture := range []struct {
@@ -72,7 +75,7 @@ func TestScreenshots(t *testing.T) {
 		)
 		b.await("Live")
 		time.Sleep(2 * time.Second) // for what is in flight to be seen
-		b.keepWindow(filepath.Join(*screenshots, picture.name+".png"))
+		b.keepWindow(filepath.Join(folder, picture.name+".png"))
 	}
 }
 
@@ -87,7 +90,11 @@ func newScene(t *testing.T, network string, count int) *scene {
 	cluster := tgnode.NewCluster()
 	t.Cleanup(cluster.Close)
 	for i := range count {
-		if _, err := cluster.Start(tgnode.Options{Address: fmt.Sprintf("%s%d:14240", network, i+1)}); err != nil {
+		options := tgnode.Options{NoRecord: true}
+		if *screenshots != "" {
+			options.Address = fmt.Sprintf("%s%d:14240", network, i+1)
+		}
+		if _, err := cluster.Start(options); err != nil {
 			t.Fatal(err)
 		}
 	}
