@@ -3,6 +3,7 @@ package integration_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -217,6 +218,53 @@ func TestTheStatusPageSaysThatAServiceFailsOpenOrIsUnavailable(t *testing.T) {
 	}
 }
 
+func TestTheShareFollowsASlowStart(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(withStatus(behind(nodes, "slow_start 1h\n"+quick)))
+	b := e.newBrowser(2)
+	slow := nodes[0].Addr()
+	verdict := func() string { return b.status().verdicts("gui")[slow] }
+	eventually(t, "the node is up", func() bool { return verdict() == "up" })
+	if share := b.status().shares("gui")[slow]; share != 0.33 {
+		t.Errorf("after the start of the process it gets %v of the new clients", share)
+	}
+	nodes[0].SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Dead})
+	eventually(t, "the node is down", func() bool { return verdict() == "down" })
+	nodes[0].ClearFaults()
+	eventually(t, "the node is up again", func() bool { return verdict() == "up" })
+	// A tenth of its weight, 0.1 of 2.1, and a little more since.
+	if share := b.status().shares("gui")[slow]; share != 0.05 {
+		t.Errorf("when it comes up it gets %v of the new clients, want 0.05", share)
+	}
+}
+
+func TestTheShareIsTheMeanOfTheSites(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	e := newEdge(t)
+	site := "http://" + freeAddress(t) + " {\n" + behind(nodes[:1], quick) + "\n}\n"
+	if err := e.tryLoad(site+"http://"+e.address, withStatus(behind(nodes, quick))); err != nil {
+		t.Fatal(err)
+	}
+	b := e.newBrowser(2)
+	if shares := b.status().shares("gui"); shares[nodes[0].Addr()] != 0.75 || shares[nodes[1].Addr()] != 0.5 {
+		t.Errorf("with two sites, one of which has a node alone, the shares are %v", shares)
+	}
+}
+
+func TestTheEndOfADrainByItsTimeIsRemembered(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	e, a := newAdminEdge(t)
+	e.load(withStatus(behind(nodes, quick)))
+	b := e.newBrowser(2)
+	a.allUp()
+	a.post("drain", fmt.Sprintf(`{"node": %q, "for": "1s"}`, nodes[0].Addr()))
+	eventually(t, "the drain's end is in the history", func() bool {
+		drain := b.status().of(nodes[0], "all")
+		return len(drain) == 2 && drain[1].To == "draining" && drain[0].To == "ready" && strings.Contains(drain[0].Why, "time")
+	})
+}
+
 func TestTheLatencyOfProbesIsShown(t *testing.T) {
 	_, nodes := startCluster(t, 1)
 	e := newEdge(t)
@@ -358,13 +406,24 @@ func TestTheStatusPageWorksUnderAnyPath(t *testing.T) {
 func TestTheStatusPageCanBeLocked(t *testing.T) {
 	_, nodes := startCluster(t, 1)
 	e := newEdge(t)
-	// The password is swordfish.
-	e.load("basic_auth " + statusPath + "* {\noperator $2a$04$0KqpUDJEyOQ8mDm9d7cXSONb3oCTJ7QlF0bbd0vTI0dZ7a2mYxXYK\n}\n" + withStatus(behind(nodes, quick)))
+	hash, code := caddyCommand(t, "hash-password", "--plaintext", "swordfish")
+	if code != 0 {
+		t.Fatal(hash)
+	}
+	// The order of the directives says nothing; Caddy asks for the password first.
+	e.load(withStatus(behind(nodes, quick)) + "\nbasic_auth " + statusPath + "* {\noperator " + strings.TrimSpace(hash) + "\n}")
 	b := e.newBrowser(2)
 	for _, query := range []string{"", "?format=json", "?format=events"} {
 		if status := b.get(statusPath + query).StatusCode; status != http.StatusUnauthorized {
 			t.Errorf("%q without a password: %d", query, status)
 		}
+	}
+	password := "Basic " + base64.StdEncoding.EncodeToString([]byte("operator:swordfish"))
+	if status := b.get(statusPath+"?format=json", "Authorization", password).StatusCode; status != http.StatusOK {
+		t.Errorf("with the password: %d", status)
+	}
+	if status := b.get("/api/ping").StatusCode; status != http.StatusOK {
+		t.Errorf("another path: %d", status)
 	}
 }
 
@@ -466,6 +525,31 @@ func TestChangesArriveWithoutAsking(t *testing.T) {
 	if fallen["gui"].Verdict != "down" && fallen["gsql"].Verdict != "down" && fallen["restpp"].Verdict != "down" || len(update.History) == 0 {
 		t.Errorf("it does not say what has changed: %s", changed)
 	}
+}
+
+// A compression would hold events back, or at least cost more than they do.
+func TestEventsAreNotCompressed(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	e := newEdge(t)
+	e.load("encode zstd gzip {\nmatch {\nheader Content-Type text/*\nheader Content-Type application/*\n}\n}\n" + withStatus(behind(nodes, quick)))
+	b := e.newBrowser(2)
+	if coding := b.get(statusPath+"?format=json", "Accept-Encoding", "gzip").Header.Get("Content-Encoding"); coding != "gzip" {
+		t.Errorf("the JSON's coding is %q", coding)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.base+statusPath+"?format=events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept-Encoding", "gzip, zstd")
+	response, err := b.http.Transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if coding := response.Header.Get("Content-Encoding"); coding != "" {
+		t.Errorf("the coding is %q", coding)
+	}
+	(&events{t, response.Body, bufio.NewReader(response.Body)}).await("snapshot", nodes[0].Addr())
 }
 
 // A reload must not wait for those who look on, and they must not look at what is
