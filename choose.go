@@ -319,8 +319,7 @@ func (c *call) highest(key uint64, tiers []affinity.Tier, best affinity.Tier) in
 		if tiers[i] != best {
 			continue
 		}
-		// A node without weight is a candidate only where there is no other.
-		weight := max(m.weight, 1) * c.warmth(m)
+		weight := c.weight(m)
 		seeds, weights, indexes = append(seeds, m.seed), append(weights, weight), append(indexes, i)
 		equal = equal && weight == weights[0]
 	}
@@ -329,6 +328,10 @@ func (c *call) highest(key uint64, tiers []affinity.Tier, best affinity.Tier) in
 	}
 	return indexes[affinity.WeightedHome(key, seeds, weights)]
 }
+
+// weight returns what a candidate weighs, for new clients. A node without weight
+// is one only where there is no other.
+func (c *call) weight(m *member) float64 { return max(m.weight, 1) * c.warmth(m) }
 
 // warmth returns which part of its weight a node has, for new clients.
 func (c *call) warmth(m *member) float64 {

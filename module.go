@@ -16,7 +16,9 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
 func init() {
@@ -60,6 +62,7 @@ type App struct {
 	key    generatedKey
 	// queries is where asynchronous queries run.
 	queries *rememberedQueries
+	feed    *statuspage.Feed
 
 	mu       sync.Mutex
 	nodes    map[string]*node
@@ -117,6 +120,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
+	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
 	a.key.storage = ctx.Storage()
 	a.nodes = make(map[string]*node)
 	pooled, _, _ := queryPool.LoadOrNew("queries", func() (caddy.Destructor, error) { // which never fails
@@ -130,6 +134,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.events = events.(*caddyevents.App)
 	if err := a.events.On("started", startHandler{a}); err != nil {
 		return fmt.Errorf("subscribing to the event 'started': %w", err)
+	}
+	if err := a.events.On("stopping", stopHandler{a}); err != nil {
+		return fmt.Errorf("subscribing to the event 'stopping': %w", err)
 	}
 	if registry := ctx.GetMetricsRegistry(); registry != nil {
 		return registerMetrics(registry)
@@ -166,6 +173,7 @@ func (a *App) Stop() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	liveApps.remove(a)
+	a.feed.End()
 	if a.stop != nil {
 		a.stop()
 	}
@@ -209,13 +217,20 @@ type nodeEvent struct {
 	name, node, service string
 }
 
+// transitions are the last changes of nodes, whatever the configuration was.
+var transitions = history.New(200)
+
 // announce makes a change of a verdict known.
-func (a *App) announce(address string, checked service.Service, report probeReport) {
+func (a *App) announce(address string, checked service.Service, before health.Verdict, report probeReport) {
 	countTransition(address, checked.String(), report.Verdict.String())
 	fields := []zap.Field{
 		zap.String("node", address), zap.String("service", checked.String()), zap.Int("streak", report.Streak),
 	}
 	event := nodeEvent{name: "node_up", node: address, service: checked.String()}
+	transitions.Add(history.Transition{
+		Time: report.since.UTC().Round(0), Node: address, Service: checked.String(),
+		From: before.String(), To: report.Verdict.String(), Why: report.why(),
+	})
 	if report.Verdict == health.Down {
 		event.name = "node_down"
 		a.logger.Warn("node is down", append(fields, zap.String("last_error", report.lastError))...)
@@ -238,6 +253,16 @@ func (a *App) announce(address string, checked service.Service, report probeRepo
 
 func (a *App) emit(event nodeEvent) {
 	a.events.Emit(a.ctx, event.name, map[string]any{"node": event.node, "service": event.service})
+}
+
+// stopHandler ends what would hold up the stop of the configuration: the server
+// waits for the streams of the status page.
+type stopHandler struct{ app *App }
+
+// Handle implements caddyevents.Handler.
+func (h stopHandler) Handle(context.Context, caddy.Event) error {
+	h.app.feed.End()
+	return nil
 }
 
 // startHandler releases the events that were held back. Apps start in random
@@ -323,6 +348,7 @@ func (a *App) Cleanup() error {
 		return nil
 	}
 	a.released = true
+	a.feed.End()
 	var errs []error
 	if _, err := queryPool.Delete("queries"); err != nil {
 		errs = append(errs, fmt.Errorf("giving up the memory of asynchronous queries: %w", err))
@@ -343,4 +369,5 @@ var (
 	_ caddy.Provisioner  = (*App)(nil)
 
 	_ caddyevents.Handler = startHandler{}
+	_ caddyevents.Handler = stopHandler{}
 )

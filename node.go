@@ -1,11 +1,14 @@
 package tigergraph
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 )
 
 // defaultPort is that of the nginx in each TigerGraph node.
@@ -31,7 +34,11 @@ func (n *node) drain(duration time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stopTimer()
-	n.draining.Store(true)
+	why := "an operator drained it, until it is said to be ready"
+	if duration != 0 {
+		why = "an operator drained it for " + brief(duration)
+	}
+	n.setDraining(true, why)
 	if duration == 0 {
 		return
 	}
@@ -42,7 +49,7 @@ func (n *node) drain(duration time.Duration) {
 		defer n.mu.Unlock()
 		if n.timer == timer { // no other drain has begun meanwhile
 			n.stopTimer()
-			n.draining.Store(false)
+			n.setDraining(false, "the time of the drain is over")
 		}
 	})
 	n.timer = timer
@@ -53,7 +60,19 @@ func (n *node) ready() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stopTimer()
-	n.draining.Store(false)
+	n.setDraining(false, "an operator said so")
+}
+
+// setDraining begins or ends a drain, and remembers that unless nothing changes.
+func (n *node) setDraining(draining bool, why string) {
+	if n.draining.Swap(draining) == draining {
+		return
+	}
+	states := map[bool]string{false: "ready", true: "draining"}
+	transitions.Add(history.Transition{
+		Time: time.Now().UTC().Round(0), Node: n.address, Service: history.All,
+		From: states[!draining], To: states[draining], Why: why,
+	})
 }
 
 // stopTimer forgets when the drain would end. The caller holds the lock.
@@ -62,6 +81,18 @@ func (n *node) stopTimer() {
 		n.timer.Stop()
 	}
 	n.timer, n.until = nil, time.Time{}
+}
+
+// brief returns a duration in few letters: 1h rather than 1h0m0s.
+func brief(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // drainUntil returns when the drain ends by itself, zero if it does not.
@@ -73,7 +104,10 @@ func (n *node) drainUntil() time.Time {
 
 // Destruct ends the drain when no configuration uses the node any more.
 func (n *node) Destruct() error {
-	n.ready()
+	n.mu.Lock()
+	n.stopTimer()
+	n.setDraining(false, "no configuration uses the node any more")
+	n.mu.Unlock()
 	forgetSelections(n.address)
 	return nil
 }

@@ -15,38 +15,45 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
-// nodeStatus is what is known of a node, as the admin endpoint shows it.
-type nodeStatus struct {
-	Address    string                   `json:"address"`
-	Role       string                   `json:"role"` // primary or backup
-	Draining   bool                     `json:"draining"`
-	DrainUntil *time.Time               `json:"drain_until,omitempty"`
-	Weight     int                      `json:"weight"`
-	Requests   int                      `json:"requests"` // in flight
-	Fails      int                      `json:"fails"`    // by Caddy's passive checks
-	Services   map[string]serviceStatus `json:"services"`
+// What is known of a node, as the admin endpoint and the status page show it.
+type (
+	nodeStatus    = statuspage.NodeStatus
+	serviceStatus = statuspage.ServiceStatus
+)
+
+// observation is a node's status, and by whom the node is used in this way.
+type observation struct {
+	nodeStatus
+	uses []use
 }
 
-// serviceStatus is what is known of one service of a node.
-type serviceStatus struct {
-	Verdict   string     `json:"verdict"` // up, down, unknown or off
-	Since     *time.Time `json:"since,omitempty"`
-	Streak    int        `json:"streak"`
-	LastProbe *time.Time `json:"last_probe,omitempty"`
-	LatencyMS float64    `json:"latency_ms"`
-	LastError string     `json:"last_error,omitempty"`
+// use is a node as one policy has it.
+type use struct {
+	policy *Policy
+	*member
 }
 
 // statuses returns the nodes in the order of their addresses: one entry for each,
 // or several where sites check it differently.
 func (a *App) statuses() []nodeStatus {
+	observations := a.observe()
+	statuses := make([]nodeStatus, len(observations))
+	for i, observation := range observations {
+		statuses[i] = observation.nodeStatus
+	}
+	return statuses
+}
+
+// observe does so with the policies.
+func (a *App) observe() []observation {
 	type identity struct {
 		address string
 		prober  *prober
 	}
-	found := make(map[identity]*nodeStatus)
+	found := make(map[identity]*observation)
 	var order []identity
 	for _, policy := range a.allPolicies() {
 		roster := policy.roster.Load()
@@ -57,10 +64,11 @@ func (a *App) statuses() []nodeStatus {
 			id := identity{m.address, m.prober}
 			status := found[id]
 			if status == nil {
-				status = &nodeStatus{Address: m.address, Role: "backup", Services: m.serviceStatuses()}
+				status = &observation{nodeStatus: nodeStatus{Address: m.address, Role: "backup", Services: m.serviceStatuses()}}
 				status.DrainUntil = moment(m.drainUntil())
 				found[id], order = status, append(order, id)
 			}
+			status.uses = append(status.uses, use{policy, m})
 			// Where sites use a node differently, what counts is that one does.
 			if !m.backup {
 				status.Role = "primary"
@@ -73,12 +81,12 @@ func (a *App) statuses() []nodeStatus {
 			}
 		}
 	}
-	statuses := make([]nodeStatus, 0, len(order))
+	observations := make([]observation, 0, len(order))
 	for _, id := range order {
-		statuses = append(statuses, *found[id])
+		observations = append(observations, *found[id])
 	}
-	slices.SortStableFunc(statuses, func(a, b nodeStatus) int { return cmp.Compare(a.Address, b.Address) })
-	return statuses
+	slices.SortStableFunc(observations, func(a, b observation) int { return cmp.Compare(a.Address, b.Address) })
+	return observations
 }
 
 // serviceStatuses returns what is known of the node's services.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
 // shortestPause is what lies between a probe of a service and one that requests
@@ -53,8 +54,9 @@ type serviceProber struct {
 	// it was up from the beginning.
 	cameUp atomic.Int64
 
-	mu     sync.Mutex
-	report probeReport
+	mu        sync.Mutex
+	report    probeReport
+	latencies health.Latencies
 }
 
 // probeReport is what is known of a service beyond the verdict.
@@ -64,6 +66,18 @@ type probeReport struct {
 	lastProbe time.Time
 	latency   time.Duration
 	lastError string // of the last failure
+	failure   error  // which is that
+}
+
+// why says what led to the verdict.
+func (r *probeReport) why() string {
+	switch {
+	case r.Verdict == health.Down:
+		return r.lastError
+	case r.Streak == 1:
+		return "a probe passed"
+	}
+	return fmt.Sprintf("%d probes in a row passed", r.Streak)
 }
 
 // probeOwner is a policy that has started. It lends the prober what belongs to
@@ -269,8 +283,9 @@ func (s *serviceProber) record(owner *probeOwner, plan ProbePlan, failure error,
 	before := s.report.Verdict
 	s.report.State = s.report.Next(failure == nil, health.Thresholds{Passes: plan.Passes, Fails: plan.Fails})
 	s.report.lastProbe, s.report.latency = began, took
+	s.latencies.Add(health.LatencyStepAt(began.Add(took)), failure == nil, took)
 	if failure != nil {
-		s.report.lastError = failure.Error()
+		s.report.lastError, s.report.failure = failure.Error(), failure
 	}
 	changed := s.report.Verdict != before
 	if changed {
@@ -290,7 +305,7 @@ func (s *serviceProber) record(owner *probeOwner, plan ProbePlan, failure error,
 			zap.Duration("latency", took), zap.Error(failure))
 	}
 	if changed {
-		owner.app.announce(s.address, s.service, report)
+		owner.app.announce(s.address, s.service, before, report)
 	}
 	return report.State
 }
@@ -299,6 +314,22 @@ func (s *serviceProber) snapshot() probeReport {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.report
+}
+
+// latency returns how long the last minutes' probes took, up to a step.
+func (s *serviceProber) latency(before int64) *statuspage.Latency {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slowest, failed := s.latencies.Series(before)
+	return &statuspage.Latency{SlowestMS: slowest, Failed: failed}
+}
+
+// advice says what to do about a service that is down, "" about any other.
+func (s *serviceProber) advice() string {
+	if report := s.snapshot(); report.Verdict == health.Down {
+		return health.Advice(s.service.String(), report.failure)
+	}
+	return ""
 }
 
 // suspect asks for an early probe, for a request just failed on the node.

@@ -29,7 +29,7 @@ func caddyCommand(t *testing.T, arguments ...string) (output string, code int) {
 func TestTheBinaryListsTheModules(t *testing.T) {
 	output, code := caddyCommand(t, "list-modules")
 	lines := strings.Fields(output)
-	for _, module := range []string{"tigergraph", "http.reverse_proxy.selection_policies.tigergraph"} {
+	for _, module := range []string{"tigergraph", "http.reverse_proxy.selection_policies.tigergraph", "http.handlers.tigergraph_status"} {
 		if code != 0 || !slices.Contains(lines, module) {
 			t.Errorf("exit code %d, and no module %s", code, module)
 		}

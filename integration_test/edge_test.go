@@ -434,7 +434,7 @@ func (b *browser) ourCookie() string {
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(enough); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

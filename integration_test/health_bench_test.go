@@ -51,33 +51,7 @@ func TestServeNodes(t *testing.T) {
 // and with as many plain requests of Go's client in their place. The times per
 // operation mean nothing.
 func BenchmarkProbing(b *testing.B) {
-	nodes := exec.Command(os.Args[0], "-test.run", "^TestServeNodes$", "-test.v")
-	nodes.Env = append(os.Environ(), nodesElsewhere+"=yes")
-	input, err := nodes.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	output, err := nodes.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := nodes.Start(); err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		input.Close()
-		io.Copy(io.Discard, output)
-		nodes.Wait()
-	}()
-	var addresses []string
-	for lines := bufio.NewScanner(output); lines.Scan() && lines.Text() != "ready"; {
-		if address, found := strings.CutPrefix(lines.Text(), "node "); found {
-			addresses = append(addresses, address)
-		}
-	}
-	if len(addresses) != benchmarkNodes {
-		b.Fatalf("%d nodes", len(addresses))
-	}
+	addresses := nodesInAnotherProcess(b)
 	for _, bench := range []struct {
 		name, check string
 		plain       bool
@@ -129,6 +103,38 @@ func BenchmarkProbing(b *testing.B) {
 			b.ReportMetric(100*float64(used)/float64(wall), "%core")
 		})
 	}
+}
+
+// nodesInAnotherProcess starts a hundred nodes until the benchmark ends.
+func nodesInAnotherProcess(b *testing.B) (addresses []string) {
+	b.Helper()
+	nodes := exec.Command(os.Args[0], "-test.run", "^TestServeNodes$", "-test.v")
+	nodes.Env = append(os.Environ(), nodesElsewhere+"=yes")
+	input, err := nodes.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	output, err := nodes.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := nodes.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		input.Close()
+		io.Copy(io.Discard, output)
+		nodes.Wait()
+	})
+	for lines := bufio.NewScanner(output); lines.Scan() && lines.Text() != "ready"; {
+		if address, found := strings.CutPrefix(lines.Text(), "node "); found {
+			addresses = append(addresses, address)
+		}
+	}
+	if len(addresses) != benchmarkNodes {
+		b.Fatalf("%d nodes", len(addresses))
+	}
+	return addresses
 }
 
 // getEvery asks for a page now and then, and first at any time of the interval.

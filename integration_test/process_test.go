@@ -13,7 +13,7 @@ import (
 
 // process is a Caddy of its own.
 type process struct {
-	t       *testing.T
+	t       testing.TB
 	command *exec.Cmd
 	output  *buffer
 	ended   chan struct{}
@@ -38,7 +38,7 @@ func (b *buffer) String() string {
 }
 
 // write writes a Caddyfile into a folder of its own.
-func writeCaddyfile(t *testing.T, content string) (file string) {
+func writeCaddyfile(t testing.TB, content string) (file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
@@ -48,7 +48,7 @@ func writeCaddyfile(t *testing.T, content string) (file string) {
 }
 
 // inHome lets a Caddy write nowhere but into a folder of the test.
-func inHome(t *testing.T, command *exec.Cmd, environment ...string) *exec.Cmd {
+func inHome(t testing.TB, command *exec.Cmd, environment ...string) *exec.Cmd {
 	t.Helper()
 	home := t.TempDir()
 	command.Env = append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
@@ -57,7 +57,7 @@ func inHome(t *testing.T, command *exec.Cmd, environment ...string) *exec.Cmd {
 }
 
 // startProcess runs a Caddy with this Caddyfile until the test ends.
-func startProcess(t *testing.T, program, caddyfile string, environment ...string) *process {
+func startProcess(t testing.TB, program, caddyfile string, environment ...string) *process {
 	t.Helper()
 	command := exec.Command(program, "run", "--adapter", "caddyfile", "--config", writeCaddyfile(t, caddyfile))
 	p := &process{t: t, command: inHome(t, command, environment...), output: new(buffer), ended: make(chan struct{})}

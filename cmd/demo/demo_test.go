@@ -403,6 +403,39 @@ func TestPage(t *testing.T) {
 	}
 }
 
+func TestStatusPage(t *testing.T) {
+	p := startDemo(t)
+	if !strings.Contains(p.said(), p.url+statusPath) || !bytes.Contains(page, []byte(`href="`+statusPath+`"`)) {
+		t.Error("the welcome or the page does not say where the status page is")
+	}
+	b := p.browser()
+	verdicts := func() (up, down int) {
+		status, _, body := b.do("GET", statusPath+"?format=json", "")
+		var shown struct {
+			Nodes []struct {
+				Services map[string]struct{ Verdict string }
+			}
+		}
+		if err := json.Unmarshal(body, &shown); status != http.StatusOK || err != nil {
+			t.Fatalf("%d %s", status, body)
+		}
+		for _, node := range shown.Nodes {
+			for _, service := range node.Services {
+				switch service.Verdict {
+				case "up":
+					up++
+				case "down":
+					down++
+				}
+			}
+		}
+		return up, down
+	}
+	p.await("three services of each node", func() bool { up, _ := verdicts(); return up == 3*nodeCount })
+	p.command("stop m2")
+	p.await("those of one node to be down", func() bool { _, down := verdicts(); return down == 3 })
+}
+
 func TestControlRefuses(t *testing.T) {
 	p := startDemo(t)
 	b := p.browser()

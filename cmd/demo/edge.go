@@ -42,6 +42,12 @@ type edgeConfig struct {
 	Storage   string
 }
 
+// statusPath is where the edge's status page is.
+const statusPath = "/tigergraph-status"
+
+// StatusPath returns it for the Caddyfile.
+func (edgeConfig) StatusPath() string { return statusPath }
+
 // NodeList returns the nodes as the Caddyfile has them.
 func (c edgeConfig) NodeList() string { return strings.Join(c.Nodes, " ") }
 

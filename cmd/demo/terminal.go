@@ -60,6 +60,7 @@ func (t *terminal) welcome(url string, nodes []nodeStatus) {
 	fmt.Fprintf(&b, "Open      %s\n", url)
 	b.WriteString("          The browser warns once: the certificate comes from the demo's own CA,\n")
 	b.WriteString("          which was made just now and is trusted by nobody. Accept it for this visit.\n")
+	fmt.Fprintf(&b, "Status    %s%s shows what the edge thinks of its nodes.\n", url, statusPath)
 	b.WriteString("Try       Log in on the page; it shows which node holds your session.\n")
 	b.WriteString("          Stop that node with the page's button, or here with \"stop m1\".\n")
 	b.WriteString("          The next request is answered by another node, which asks you to log in\n")

@@ -1,0 +1,282 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
+)
+
+const grafanaFolder = "../deploy/grafana"
+
+// needProgram skips the test where a program of Debian's package prometheus is
+// missing.
+func needProgram(t *testing.T, name string) string {
+	t.Helper()
+	program, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("there is no %s; on Debian: apt-get install prometheus", name)
+	}
+	return program
+}
+
+func TestTheAlertRulesDoWhatTheirTestsSay(t *testing.T) {
+	promtool := needProgram(t, "promtool")
+	for _, arguments := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
+		command := exec.Command(promtool, arguments...)
+		command.Dir = grafanaFolder
+		if output, err := command.CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(arguments, " "), err, output)
+		}
+	}
+}
+
+// dashboard is what matters of Grafana's.
+type dashboard struct {
+	UID           string
+	Title         string
+	SchemaVersion int
+	Templating    struct {
+		List []struct{ Name, Type, Definition string }
+	}
+	Panels []struct {
+		ID          int
+		Type        string
+		Title       string
+		Description string
+		GridPos     struct{ X, Y, W, H int }
+		Datasource  struct{ Type, UID string }
+		Targets     []struct{ RefID, Expr string }
+	}
+}
+
+func readDashboard(t *testing.T) (d dashboard) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(grafanaFolder, "dashboard.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(content, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestTheDashboardIsWellFormed(t *testing.T) {
+	d := readDashboard(t)
+	if d.UID == "" || d.Title == "" || d.SchemaVersion < 36 || len(d.Panels) < 8 {
+		t.Errorf("%q %q, schema %d, %d panels", d.UID, d.Title, d.SchemaVersion, len(d.Panels))
+	}
+	variables := make(map[string]bool)
+	for _, variable := range d.Templating.List {
+		variables["$"+variable.Name] = true
+	}
+	ids := make(map[int]bool)
+	taken := make(map[[2]int]string)
+	for _, panel := range d.Panels {
+		if ids[panel.ID] || panel.Title == "" || panel.Description == "" || panel.Datasource.UID != "${datasource}" || len(panel.Targets) == 0 {
+			t.Errorf("panel %d: %+v", panel.ID, panel)
+		}
+		ids[panel.ID] = true
+		for x := panel.GridPos.X; x < panel.GridPos.X+panel.GridPos.W; x++ {
+			for y := panel.GridPos.Y; y < panel.GridPos.Y+panel.GridPos.H; y++ {
+				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
+					t.Fatalf("%q lies over %q or outside", panel.Title, other)
+				}
+				taken[[2]int{x, y}] = panel.Title
+			}
+		}
+		for _, target := range panel.Targets {
+			if left := substitute(target.Expr); strings.Contains(left, "$") {
+				t.Errorf("%q asks with a variable that nobody defines: %s", panel.Title, left)
+			}
+		}
+	}
+	for _, name := range []string{"$datasource", "$instance", "$node", "$service"} {
+		if !variables[name] {
+			t.Errorf("there is no variable %s", name)
+		}
+	}
+}
+
+// substitute puts values in place of the dashboard's variables, as Grafana does.
+func substitute(query string) string {
+	return strings.NewReplacer("$instance", ".*", "$node", ".*", "$service", ".*", "$__rate_interval", "30s").Replace(query)
+}
+
+// prometheus is one that scrapes an edge.
+type prometheus struct {
+	t       *testing.T
+	address string
+}
+
+// ask makes a call of the API.
+func (p *prometheus) ask(call string, parameters url.Values, into any) {
+	p.t.Helper()
+	response, err := http.Get("http://" + p.address + "/api/v1/" + call + "?" + parameters.Encode())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var reply struct {
+		Status, Error string
+		Data          json.RawMessage
+	}
+	if err := json.Unmarshal(content, &reply); err != nil || reply.Status != "success" {
+		p.t.Fatalf("%s %v: %v %s", call, parameters, err, content)
+	}
+	if err := json.Unmarshal(reply.Data, into); err != nil {
+		p.t.Fatalf("%s: %v in %s", call, err, reply.Data)
+	}
+}
+
+// series are those that a query finds, with their values.
+type series []struct {
+	Metric map[string]string
+	Value  [2]any
+}
+
+func (p *prometheus) query(query string) series {
+	p.t.Helper()
+	var found struct{ Result series }
+	p.ask("query", url.Values{"query": {query}}, &found)
+	return found.Result
+}
+
+// startPrometheus starts one with the alert rules.
+func startPrometheus(t *testing.T, target string) *prometheus {
+	t.Helper()
+	program := needProgram(t, "prometheus")
+	rules, err := filepath.Abs(filepath.Join(grafanaFolder, "alerts.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	config := filepath.Join(folder, "prometheus.yml")
+	content := fmt.Sprintf(`global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [%q]
+scrape_configs:
+  - job_name: caddy
+    static_configs: [{targets: [%q]}]
+`, rules, target)
+	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &prometheus{t, freeAddress(t)}
+	output := new(buffer)
+	command := inHome(t, exec.Command(program,
+		"--config.file="+config, "--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address="+p.address))
+	command.Stdout, command.Stderr = output, output
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill() // it may have ended
+		_ = command.Wait()
+		if t.Failed() {
+			t.Logf("prometheus: %s", output)
+		}
+	})
+	eventually(t, "prometheus is ready", func() bool {
+		response, err := http.Get("http://" + p.address + "/-/ready")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	return p
+}
+
+// Grafana itself is in no distribution's package that a test could count on, so
+// its part is played by the queries of the panels.
+func TestThePanelsOfTheDashboardFindWhatTheyAskFor(t *testing.T) {
+	needProgram(t, "prometheus")
+	_, nodes := startCluster(t, 3)
+	address := freeAddress(t)
+	edge := startProcess(t, caddyBinary, processOptions(t.TempDir())+"metrics\n}\nhttp://"+address+" {\nmetrics /metrics\n"+behind(nodes, quick)+"\n}\n")
+	edge.listening(address)
+	p := startPrometheus(t, address)
+	eventually(t, "all nodes are scraped", func() bool { return len(p.query("caddy_tigergraph_node_up == 1")) == 9 })
+
+	// Something of everything: a service that is down everywhere, another on one
+	// node, and a browser that loses its node.
+	b := newBrowser(t, "http://"+address, 2, nil)
+	home := named(t, nodes, b.login())
+	home.Stop()
+	for _, node := range nodes {
+		node.SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Dead})
+	}
+	eventually(t, "the fall of the service is scraped", func() bool { return len(p.query(`caddy_tigergraph_fail_open{service="gsql"} == 1`)) == 1 })
+	b.get("/api/__echo")
+	b.get("/gsqlserver/__echo")
+	eventually(t, "the lost browser is scraped", func() bool { return len(p.query("caddy_tigergraph_displaced_total")) == 1 })
+
+	want := map[string]string{
+		"Services that are down": "5", "Services failing open": "1", "Nodes draining": "0",
+	}
+	for _, panel := range readDashboard(t).Panels {
+		for _, target := range panel.Targets {
+			var found series
+			eventually(t, panel.Title+" has something to show", func() bool {
+				found = p.query(substitute(target.Expr))
+				return len(found) > 0 && fmt.Sprint(found[0].Value[1]) != "NaN"
+			})
+			if value := want[panel.Title]; value != "" && fmt.Sprint(found[0].Value[1]) != value {
+				t.Errorf("%s: %v, want %s", panel.Title, found[0].Value[1], value)
+			}
+			delete(want, panel.Title)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("there are no panels %v", slices.Collect(maps.Keys(want)))
+	}
+	for _, variable := range readDashboard(t).Templating.List {
+		metric, _, found := strings.Cut(strings.TrimPrefix(variable.Definition, "label_values("), ",")
+		if variable.Type == "query" && (!found || len(p.query(metric)) == 0) {
+			t.Errorf("the variable %s finds nothing: %s", variable.Name, variable.Definition)
+		}
+	}
+
+	// The rules see the same.
+	alerts := func() map[string]int {
+		var found struct {
+			Alerts []struct{ Labels map[string]string }
+		}
+		p.ask("alerts", nil, &found)
+		counts := make(map[string]int)
+		for _, alert := range found.Alerts {
+			counts[alert.Labels["alertname"]]++
+		}
+		return counts
+	}
+	eventually(t, "the alerts are pending", func() bool {
+		counts := alerts()
+		return counts["TigerGraphNodeDown"] == 5 && counts["TigerGraphServiceDown"] == 1 && counts["TigerGraphFailOpen"] == 1
+	})
+	var rules struct {
+		Groups []struct {
+			Rules []struct{ Name, Health, LastError string }
+		}
+	}
+	p.ask("rules", nil, &rules)
+	for _, rule := range rules.Groups[0].Rules {
+		if rule.Health != "ok" {
+			t.Errorf("%s: %s %s", rule.Name, rule.Health, rule.LastError)
+		}
+	}
+}
