@@ -471,8 +471,9 @@ func (d *dockerTest) testOwnCaddyfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	container := d.start("own", "--publish", "127.0.0.1::80", "--volume", own+":/etc/caddy/Caddyfile:ro", d.image)
+	b := newBrowser(t, "http://"+d.port(container, "80/tcp"), 2, nil)
 	eventually(t, "the site answers", func() bool {
-		a, err := newBrowser(t, "http://"+d.port(container, "80/tcp"), 2, nil).try(http.MethodGet, "/", nil)
+		a, err := b.try(http.MethodGet, "/", nil)
 		return err == nil && string(a.body) == "my own"
 	})
 	// Without any flag the process has one right, and the user is not root.
@@ -535,8 +536,9 @@ func (d *dockerTest) testCluster(t *testing.T) {
 	browser := func() *browser { return newBrowser(t, base, 2, config) }
 
 	var issuer string
+	first := browser()
 	eventually(t, "the edge has a certificate from the authority", func() bool {
-		a, err := browser().try(http.MethodGet, "/api/ping", nil)
+		a, err := first.try(http.MethodGet, "/api/ping", nil)
 		if err != nil || a.StatusCode != http.StatusOK {
 			return false
 		}
@@ -758,8 +760,9 @@ func (d *dockerTest) testCompose(t *testing.T) {
 		a, err := b.try(http.MethodPost, "/api/auth/login", []byte(`{"username":"tigergraph","password":"`+tgnode.Password+`"}`))
 		return err == nil && a.StatusCode == http.StatusOK
 	})
+	watcher := newBrowser(t, "http://127.0.0.1:9090", 2, nil)
 	prometheusSays := func(path string) string {
-		a, err := newBrowser(t, "http://127.0.0.1:9090", 2, nil).try(http.MethodGet, path, nil)
+		a, err := watcher.try(http.MethodGet, path, nil)
 		if err != nil {
 			return err.Error()
 		}

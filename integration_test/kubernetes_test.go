@@ -69,7 +69,9 @@ func (r replica) browser(host byte) *browser {
 // probe returns the status that Kubernetes would see.
 func (r replica) probe(path string) int {
 	r.t.Helper()
-	a, err := newBrowser(r.t, r.probes, 2, nil).try(http.MethodGet, path, nil)
+	b := newBrowser(r.t, r.probes, 2, nil)
+	defer b.http.CloseIdleConnections()
+	a, err := b.try(http.MethodGet, path, nil)
 	if err != nil {
 		return 0
 	}
