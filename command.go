@@ -98,12 +98,15 @@ func addAdminFlags(command *cobra.Command) *cobra.Command {
 
 func statusCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "status [--json] [--address <interface>]",
+		Use:   "status [--json] [--alive] [--address <interface>]",
 		Short: "Lists the nodes, their health, load and drains",
 		Args:  arguments(cobra.NoArgs),
 		RunE: runner(func(out *printer, flags caddycmd.Flags, _ []string) (int, error) {
 			body, status, err := ask(flags, http.MethodGet, "nodes", nil)
 			if err != nil {
+				if flags.Bool("alive") {
+					status = exitDown
+				}
 				return status, err
 			}
 			var nodes []nodeStatus
@@ -114,6 +117,9 @@ func statusCommand() *cobra.Command {
 				out.print("%s", body)
 			} else {
 				out.nodes(nodes, time.Now())
+			}
+			if flags.Bool("alive") {
+				return exitFine, nil
 			}
 			for _, node := range nodes {
 				for _, s := range node.Services {
@@ -126,6 +132,7 @@ func statusCommand() *cobra.Command {
 		}),
 	}
 	command.Flags().BoolP("json", "", false, "Print JSON")
+	command.Flags().BoolP("alive", "", false, "Exit with 0 though nodes are down, and 1 only if Caddy is: for a container's health check")
 	return addAdminFlags(command)
 }
 

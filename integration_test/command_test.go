@@ -111,6 +111,7 @@ func (c command) testAsking(t *testing.T) {
 	nodes[1].SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Dead})
 	eventually(t, "GSQL is down", func() bool { return a.node(second).Services["gsql"].Verdict == "down" })
 	run("status").expect(t, "status with a service down", 1, second+" gsql is down for ", "status 502")
+	run("status", "--alive").expect(t, "status --alive with a service down", 0, second+" gsql is down for ")
 	encoded := run("status", "--json")
 	encoded.expect(t, "status --json", 1, `"verdict":"down"`)
 	var shown []nodeShape

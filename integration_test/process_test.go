@@ -59,7 +59,13 @@ func inHome(t testing.TB, command *exec.Cmd, environment ...string) *exec.Cmd {
 // startProcess runs a Caddy with this Caddyfile until the test ends.
 func startProcess(t testing.TB, program, caddyfile string, environment ...string) *process {
 	t.Helper()
-	command := exec.Command(program, "run", "--adapter", "caddyfile", "--config", writeCaddyfile(t, caddyfile))
+	return startAdapted(t, program, "caddyfile", caddyfile, environment...)
+}
+
+// startAdapted does the same with an adapter of the test's choice.
+func startAdapted(t *testing.T, program, adapter, caddyfile string, environment ...string) *process {
+	t.Helper()
+	command := exec.Command(program, "run", "--adapter", adapter, "--config", writeCaddyfile(t, caddyfile))
 	p := &process{t: t, command: inHome(t, command, environment...), output: new(buffer), ended: make(chan struct{})}
 	command.Stdout, command.Stderr = p.output, p.output
 	if err := command.Start(); err != nil {

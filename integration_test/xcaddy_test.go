@@ -3,8 +3,10 @@ package integration_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,33 +20,95 @@ import (
 
 const modulePath = "github.com/caddy-tigergraph/caddy-tigergraph"
 
+// newestCaddy is the newest that the plugin is tested with; go.mod requires the
+// lowest.
+const newestCaddy = "v2.11.9"
+
 // Runs the README's
 //
 //	xcaddy build v2.11.9 --with github.com/caddy-tigergraph/caddy-tigergraph
 //
-// against a module proxy on disk that has published the working tree.
+// against a module proxy on disk that has published the working tree, with the
+// newest Caddy and with the lowest, and uses what comes out.
 func TestXcaddyBuildsThePublishedModule(t *testing.T) {
 	if os.Getenv("CI") == "" {
 		t.Skip("building Caddy from scratch takes minutes: set CI=true to do it")
 	}
 	proxy, version := publish(t)
+	for caddyVersion, with := range map[string]string{
+		newestCaddy:    modulePath,
+		lowestCaddy(t): modulePath + "@" + version,
+	} {
+		t.Run(caddyVersion, func(t *testing.T) {
+			binary := filepath.Join(t.TempDir(), "caddy")
+			xcaddy(t, proxy, "build", caddyVersion, "--with", with, "--output", binary)
+			checkBuilt(t, binary, version, caddyVersion)
+			checkServes(t, binary)
+		})
+	}
+}
+
+// Runs what builds a clone:
+//
+//	go tool xcaddy build --with github.com/caddy-tigergraph/caddy-tigergraph=.
+func TestXcaddyBuildsTheClone(t *testing.T) {
+	if os.Getenv("CI") == "" {
+		t.Skip("building Caddy from scratch takes minutes: set CI=true to do it")
+	}
 	binary := filepath.Join(t.TempDir(), "caddy")
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	// The proxy is there because go asks which versions exist, of which it then uses
+	// none.
+	proxy, _ := publish(t)
+	xcaddy(t, proxy, "build", newestCaddy, "--with", modulePath+"=.", "--output", binary)
+	checkBuilt(t, binary, "", newestCaddy)
+}
+
+// xcaddy runs xcaddy, with the folder that publish made for a module proxy.
+func xcaddy(t *testing.T, proxy string, arguments ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	build := exec.CommandContext(ctx, "go", "tool", "xcaddy", "build", "v2.11.9", "--with", modulePath, "--output", binary)
+	build := exec.CommandContext(ctx, "go", append([]string{"tool", "xcaddy"}, arguments...)...)
 	build.Dir = ".."
-	build.Env = append(os.Environ(),
-		"GOPROXY=file://"+proxy+","+goEnv(t, "GOPROXY"),
-		"GONOSUMDB="+modulePath,
-		"XCADDY_SKIP_CLEANUP=0")
+	build.Env = append(os.Environ(), "XCADDY_SKIP_CLEANUP=0")
+	if proxy != "" {
+		build.Env = append(build.Env, "GOPROXY=file://"+proxy+","+goEnv(t, "GOPROXY"), "GONOSUMDB="+modulePath)
+	}
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
+}
+
+// lowestCaddy returns the version that go.mod requires.
+func lowestCaddy(t *testing.T) string {
+	t.Helper()
+	list := exec.Command("go", "mod", "edit", "-json")
+	list.Dir = ".."
+	output, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mod struct{ Require []module.Version }
+	if err := json.Unmarshal(output, &mod); err != nil {
+		t.Fatal(err)
+	}
+	for _, required := range mod.Require {
+		if required.Path == "github.com/caddyserver/caddy/v2" {
+			return required.Version
+		}
+	}
+	t.Fatal("go.mod does not require Caddy")
+	return ""
+}
+
+// checkBuilt asks a binary what it was built of.
+func checkBuilt(t *testing.T, binary, version, caddyVersion string) {
+	t.Helper()
 	for command, wants := range map[string][]string{
 		"list-modules": {"tigergraph", "http.reverse_proxy.selection_policies.tigergraph"},
-		"build-info":   {modulePath + "\t" + version, "caddy/v2\tv2.11.9"},
+		"build-info":   {modulePath + "\t" + version, "caddy/v2\t" + caddyVersion + "\t"},
 	} {
-		output, err := exec.CommandContext(ctx, binary, command).CombinedOutput()
+		output, err := exec.Command(binary, command).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", command, err, output)
 		}
@@ -53,6 +117,27 @@ func TestXcaddyBuildsThePublishedModule(t *testing.T) {
 				t.Errorf("%s does not name %q:\n%s", command, want, output)
 			}
 		}
+	}
+}
+
+// checkServes puts a binary before three nodes: sessions stay, also when another
+// node goes, and who loses his node is moved.
+func checkServes(t *testing.T, binary string) {
+	t.Helper()
+	cluster, nodes := startCluster(t, 3)
+	address := freeAddress(t)
+	p := startProcess(t, binary, processOptions(t.TempDir())+"}\nhttp://"+address+" {\n\ttigergraph "+addresses(nodes)+"\n}\n")
+	p.listening(address)
+	b := newBrowser(t, "http://"+address, 2, nil)
+	home := b.login()
+	for range 10 {
+		if node, status := b.whoami(); node != home || status != http.StatusOK {
+			t.Fatalf("the session of %s was sent to %q: %d", home, node, status)
+		}
+	}
+	cluster.Node(home).Stop()
+	if again := b.login(); again == home {
+		t.Errorf("%s is off and answers", home)
 	}
 }
 

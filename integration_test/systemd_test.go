@@ -1,0 +1,39 @@
+package integration_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const unit = "../deploy/systemd/caddy-tigergraph.service"
+
+func TestTheUnitIsUnderstoodAndHardened(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not installed (Debian's package systemd)")
+	}
+	content, err := os.ReadFile(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The binary has to be there.
+	const installed = "/usr/local/bin/caddy"
+	if strings.Count(string(content), installed) != 2 {
+		t.Fatalf("the unit does not run %s", installed)
+	}
+	file := filepath.Join(t.TempDir(), filepath.Base(unit))
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(content), installed, caddyBinary)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output, err := exec.Command(analyze, "verify", file).CombinedOutput()
+	if err != nil || strings.Contains(string(output), filepath.Base(unit)) {
+		t.Errorf("%v\n%s", err, output)
+	}
+	// An exposure of at most 2.0; that of a unit without any of it is 9.6.
+	if output, err := exec.Command(analyze, "security", "--offline=true", "--threshold=20", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
