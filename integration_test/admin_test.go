@@ -105,7 +105,7 @@ type serviceShape struct {
 }
 
 // decodeStrictly decodes JSON that must have no other keys.
-func decodeStrictly(t *testing.T, content []byte, into any) {
+func decodeStrictly(t testing.TB, content []byte, into any) {
 	t.Helper()
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()

@@ -250,7 +250,7 @@ func addresses(nodes []*tgnode.Node) string {
 
 // browser is a client with a cookie jar and an address of its own.
 type browser struct {
-	t    *testing.T
+	t    testing.TB
 	base string
 	http *http.Client
 }
@@ -267,7 +267,7 @@ func (e *edge) newBrowserTLS(host byte) *browser {
 	return newBrowser(e.t, "https://localhost:"+port, host, &tls.Config{InsecureSkipVerify: true})
 }
 
-func newBrowser(t *testing.T, base string, host byte, config *tls.Config) *browser {
+func newBrowser(t testing.TB, base string, host byte, config *tls.Config) *browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -313,7 +313,7 @@ func (a *answer) cookie(name string) (value string, times int) {
 }
 
 // served returns the name of the node that answered a path that ends in /__echo.
-func (a *answer) served(t *testing.T) string {
+func (a *answer) served(t testing.TB) string {
 	t.Helper()
 	return a.echo(t).Node
 }
@@ -330,7 +330,7 @@ func received(echo tgnode.Echo, name string) (values []string) {
 
 // echo returns what arrived at the node, for an answer to a path that ends in
 // /__echo.
-func (a *answer) echo(t *testing.T) tgnode.Echo {
+func (a *answer) echo(t testing.TB) tgnode.Echo {
 	t.Helper()
 	var echo tgnode.Echo
 	if err := json.Unmarshal(a.body, &echo); err != nil {

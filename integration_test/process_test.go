@@ -63,7 +63,7 @@ func startProcess(t testing.TB, program, caddyfile string, environment ...string
 }
 
 // startAdapted does the same with an adapter of the test's choice.
-func startAdapted(t *testing.T, program, adapter, caddyfile string, environment ...string) *process {
+func startAdapted(t testing.TB, program, adapter, caddyfile string, environment ...string) *process {
 	t.Helper()
 	command := exec.Command(program, "run", "--adapter", adapter, "--config", writeCaddyfile(t, caddyfile))
 	p := &process{t: t, command: inHome(t, command, environment...), output: new(buffer), ended: make(chan struct{})}

@@ -429,7 +429,7 @@ func TestTheStatusPageCanBeLocked(t *testing.T) {
 
 // events are those of a stream of the status page.
 type events struct {
-	t      *testing.T
+	t      testing.TB
 	body   io.ReadCloser
 	reader *bufio.Reader
 }
