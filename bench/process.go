@@ -31,7 +31,7 @@ func startProcess(command *exec.Cmd, log string) (*process, error) {
 	defer func() { _ = file.Close() }()
 	command.Stdout, command.Stderr = file, file
 	// Ctrl-C is for the benchmark, which ends the others in its own order.
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	makeGroup(command)
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (p *process) pid() int { return p.command.Process.Pid }
 
 // stop ends the process, in peace if it can.
 func (p *process) stop() {
-	_ = p.command.Process.Signal(syscall.SIGCONT) // a stopped one sees nothing else
+	_ = resume(p.pid()) // a paused one sees nothing else
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
@@ -56,8 +56,9 @@ func (p *process) stop() {
 	}
 }
 
+// kill ends the process and those it started, which are of one group.
 func (p *process) kill() {
-	_ = p.command.Process.Kill()
+	killGroup(p.pid())
 	<-p.ended
 }
 
