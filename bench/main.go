@@ -54,6 +54,7 @@ type benchmark struct {
 	duration   time.Duration
 	clients    int
 	bulk       int64
+	piece      int // bytes that a node writes at a time
 	rate       float64
 	fault      time.Duration // how long a node fails
 	patience   time.Duration // of clients then
@@ -120,6 +121,7 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 	flags.DurationVar(&b.duration, "duration", 3*time.Second, "how long each proxy is under load in a round; a transfer that has begun is finished")
 	flags.IntVar(&b.clients, "connections", 64, "connections of clients, where it is not one bulk transfer")
 	bulk := flags.Float64("bulk", 1, "gigabytes of a bulk transfer")
+	flags.IntVar(&b.piece, "piece", defaultPiece, "bytes that a node writes at a time; the default is what nginx's buffers hold")
 	flags.Float64Var(&b.rate, "rate", 1000, "requests a second where latency is measured")
 	flags.IntVar(&b.idle, "idle", 10_000, "clients that keep a connection where memory is measured")
 	flags.DurationVar(&b.fault, "fault", 30*time.Second, "how long a node fails")
@@ -155,8 +157,8 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 			b.fault = 20 * time.Second
 		}
 	}
-	if b.rounds < 1 || b.clients < 1 || b.workers < 1 || b.idle < 1 || b.duration <= 0 || *bulk <= 0 || b.rate <= 0 || b.patience <= 0 || b.fault <= 0 {
-		return errors.New("rounds, duration, connections, bulk, rate, idle, fault, patience and workers have to be more than 0")
+	if b.rounds < 1 || b.clients < 1 || b.workers < 1 || b.idle < 1 || b.duration <= 0 || *bulk <= 0 || b.rate <= 0 || b.piece < 1 || b.patience <= 0 || b.fault <= 0 {
+		return errors.New("rounds, duration, connections, bulk, piece, rate, idle, fault, patience and workers have to be more than 0")
 	}
 	b.bulk = int64(*bulk * gigabyte)
 	var chosen []measurement
@@ -229,7 +231,7 @@ func (b *benchmark) prepare(ctx context.Context, proxies string, added []string)
 	if b.pair, err = newKeyPair(b.folder); err != nil {
 		return err
 	}
-	b.cluster, err = startCluster(ctx, b.folder)
+	b.cluster, err = startCluster(ctx, b.folder, b.piece)
 	return err
 }
 

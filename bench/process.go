@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -95,6 +96,7 @@ func freeAddress() (string, error) {
 // cluster is the nodes, each a process.
 type cluster struct {
 	folder    string
+	piece     int // bytes that a node writes at a time
 	processes []*process
 	control   []io.WriteCloser
 	addresses []string
@@ -102,8 +104,8 @@ type cluster struct {
 
 const clusterSize = 3
 
-func startCluster(ctx context.Context, folder string) (*cluster, error) {
-	c := &cluster{folder: folder, processes: make([]*process, clusterSize), control: make([]io.WriteCloser, clusterSize), addresses: make([]string, clusterSize)}
+func startCluster(ctx context.Context, folder string, piece int) (*cluster, error) {
+	c := &cluster{folder: folder, piece: piece, processes: make([]*process, clusterSize), control: make([]io.WriteCloser, clusterSize), addresses: make([]string, clusterSize)}
 	for i := range clusterSize {
 		c.addresses[i] = "127.0.0.1:0"
 		if err := c.startNode(ctx, i); err != nil {
@@ -134,7 +136,7 @@ func (c *cluster) startNode(ctx context.Context, i int) error {
 	}
 	command := exec.Command(program)
 	name := fmt.Sprintf("n%d", i+1)
-	command.Env = append(os.Environ(), nodeEnvironment+"="+name)
+	command.Env = append(os.Environ(), nodeEnvironment+"="+name, pieceEnvironment+"="+strconv.Itoa(c.piece))
 	command.ExtraFiles = []*os.File{file}
 	if c.control[i], err = command.StdinPipe(); err != nil {
 		return err
