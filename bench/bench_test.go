@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +20,7 @@ func TestMain(m *testing.M) {
 }
 
 // brief is the flags of the shortest run there is.
-var brief = []string{"-rounds", "1", "-duration", "50ms", "-connections", "3", "-bulk", "0.001", "-idle", "20", "-rate", "100", "-patience", "500ms"}
+var brief = []string{"-rounds", "1", "-duration", "50ms", "-connections", "3", "-bulk", "0.001", "-idle", "20", "-rate", "100", "-patience", "500ms", "-fault", "1s"}
 
 func TestAllIsMeasured(t *testing.T) {
 	var output bytes.Buffer
@@ -68,6 +70,80 @@ func TestAnotherCaddyIsMeasuredAndProfiled(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(profiles, "small-another.pprof")); err != nil || info.Size() == 0 {
 		t.Errorf("no profile: %v", err)
+	}
+}
+
+func TestAnInterruptEndsAllProcesses(t *testing.T) {
+	if _, err := os.Stat("/proc/self/environ"); err != nil {
+		t.Skip("the system does not tell which processes there are: ", err)
+	}
+	folder := t.TempDir()
+	t.Setenv("TMPDIR", folder)
+	// Nodes and proxies have the environment of who started them.
+	running := func() (count int) {
+		files, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, file := range files {
+			if environment, err := os.ReadFile(file); err == nil && bytes.Contains(environment, []byte("TMPDIR="+folder)) {
+				count++
+			}
+		}
+		return count
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"-only", "small", "-rounds", "1000000"}, new(bytes.Buffer))
+	}()
+	for deadline := time.Now().Add(time.Minute); running() < clusterSize+3; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d processes run", running())
+		}
+	}
+	interrupt()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it does not end")
+	}
+	if count := running(); count != 0 {
+		t.Errorf("%d processes are left", count)
+	}
+	if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+		t.Errorf("files are left: %v %v", left, err)
+	}
+}
+
+func TestFailuresCountFromTheFaultOn(t *testing.T) {
+	began := time.Now()
+	request := func(after, took time.Duration, failed bool) outcome {
+		return outcome{at: began.Add(after), duration: took, failed: failed, query: true, name: after.String()}
+	}
+	b := benchmark{fault: 9 * time.Second, patience: time.Second}
+	proxies := []*proxy{{contender: contender{name: "quick"}}, {contender: contender{name: "deaf"}}, {contender: contender{name: "unharmed"}}}
+	figures := b.faultFigures(faultCases[0], proxies, [][]outcome{
+		{
+			request(-2*time.Second, time.Millisecond, true), // something else
+			request(-time.Millisecond, time.Second, true),   // on its way when it began
+			request(3*time.Second, time.Millisecond, true),
+			request(4*time.Second, time.Millisecond, false),
+		},
+		{request(8900*time.Millisecond, time.Second, true)},
+		{request(time.Second, time.Millisecond, false)},
+	}, began, map[string]int{"4s": 2, "3s": 1})
+	for i, want := range [][2]string{{"2", "3.0 s"}, {"1", "not in 9s"}, {"0", "none failed"}} {
+		name := proxies[i].name
+		if failed, detected := figures[0].value(name), figures[1].value(name); failed != want[0] || detected != want[1] {
+			t.Errorf("%s: %s failed, detected: %s; expected %s", name, failed, detected, want)
+		}
+	}
+	for _, column := range figures[0].columns {
+		if column.title == "queries sent twice" && column.cells[0] != "1" {
+			t.Errorf("%s queries were sent twice, expected 1", column.cells[0])
+		}
 	}
 }
 

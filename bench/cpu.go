@@ -105,12 +105,17 @@ func (b *benchmark) runCPU(ctx context.Context, p *proxy, clients []*client, c c
 	if !c.perGB { // a bulk transfer is long enough to forget its beginning
 		repeat(ctx, clients, c.exchange, b.duration/10)
 	}
-	before, err := p.cpu()
+	// Not before, for nginx listens before it starts those who serve.
+	pids, err := descendants(p.pid())
+	if err != nil {
+		return run, err
+	}
+	before, err := p.cpu(pids)
 	if err != nil {
 		return run, err
 	}
 	run.load = repeat(ctx, clients, c.exchange, b.duration)
-	after, err := p.cpu()
+	after, err := p.cpu(pids)
 	if err != nil {
 		return run, err
 	}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -27,10 +26,8 @@ var faultCases = []faultCase{
 	},
 	{
 		name: "paused", about: "a node accepts connections and is silent",
-		begin: func(c *cluster) error { return c.processes[0].command.Process.Signal(syscall.SIGSTOP) },
-		end: func(_ context.Context, c *cluster) error {
-			return c.processes[0].command.Process.Signal(syscall.SIGCONT)
-		},
+		begin: func(c *cluster) error { return pause(c.processes[0].pid()) },
+		end:   func(_ context.Context, c *cluster) error { return resume(c.processes[0].pid()) },
 	},
 	{
 		name: "reset", about: "a node resets connections",
@@ -50,10 +47,6 @@ const (
 
 // beforeFault is time for the checks to have had their first rounds.
 func (b *benchmark) beforeFault() time.Duration { return min(10*b.duration, 5*time.Second) }
-
-// faultDuration is how long it lasts, which is also how long a proxy has to
-// notice.
-func (b *benchmark) faultDuration() time.Duration { return 8*b.duration + b.patience }
 
 // outcome is how a request of a fault's case ended.
 type outcome struct {
@@ -88,7 +81,7 @@ func (b *benchmark) measureFault(ctx context.Context, c faultCase) ([]figure, er
 	outcomes := make([][]outcome, len(proxies))
 	var wg sync.WaitGroup
 	for i := range proxies {
-		wg.Go(func() { outcomes[i] = visit(ctx, users[i], b.beforeFault()+b.faultDuration()) })
+		wg.Go(func() { outcomes[i] = visit(ctx, users[i], b.beforeFault()+b.fault) })
 	}
 	wait := func(duration time.Duration) {
 		select {
@@ -220,7 +213,7 @@ func visit(ctx context.Context, users []*user, duration time.Duration) (outcomes
 
 // faultFigures counts what failed, and finds out when that ended.
 func (b *benchmark) faultFigures(c faultCase, proxies []*proxy, outcomes [][]outcome, began time.Time, times map[string]int) []figure {
-	lasted := b.faultDuration()
+	lasted := b.fault
 	about := fmt.Sprintf("%d clients of each of %d nodes, %d requests/s, half of them queries, which must not be repeated; the fault lasts %s, and no answer in %s is a failure",
 		faultClients, clusterSize, faultRate, lasted, b.patience)
 	failed := figure{name: c.name, label: "failed requests, " + c.about, about: about, format: formatCount, absent: true}

@@ -37,7 +37,7 @@ func main() {
 		}
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -54,8 +54,10 @@ type benchmark struct {
 	duration   time.Duration
 	clients    int
 	bulk       int64
+	piece      int // bytes that a node writes at a time
 	rate       float64
-	patience   time.Duration // of clients with a node that fails
+	fault      time.Duration // how long a node fails
+	patience   time.Duration // of clients then
 	idle       int           // clients that keep a connection and do nothing
 	workers    int
 	profiles   string // the folder for them, if wanted
@@ -114,13 +116,15 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("only", "*", "what to measure, with commas between: "+measurementNames()+"; * stands for any part of a name")
 	proxies := flags.String("proxies", "*", "the proxies, with commas between: directive, policy, stock, nginx, haproxy and those added")
-	quick := flags.Bool("quick", false, "5 minutes instead of 30: other defaults for -rounds (3), -duration (0.7s) and -bulk (0.25)")
+	quick := flags.Bool("quick", false, "5 minutes instead of 30: other defaults for -rounds (3), -duration (0.5s), -bulk (0.25) and -fault (20s)")
 	flags.IntVar(&b.rounds, "rounds", 5, "alternating rounds")
 	flags.DurationVar(&b.duration, "duration", 3*time.Second, "how long each proxy is under load in a round; a transfer that has begun is finished")
 	flags.IntVar(&b.clients, "connections", 64, "connections of clients, where it is not one bulk transfer")
 	bulk := flags.Float64("bulk", 1, "gigabytes of a bulk transfer")
+	flags.IntVar(&b.piece, "piece", defaultPiece, "bytes that a node writes at a time; the default is what nginx's buffers hold")
 	flags.Float64Var(&b.rate, "rate", 1000, "requests a second where latency is measured")
 	flags.IntVar(&b.idle, "idle", 10_000, "clients that keep a connection where memory is measured")
+	flags.DurationVar(&b.fault, "fault", 30*time.Second, "how long a node fails")
 	flags.DurationVar(&b.patience, "patience", 5*time.Second, "how long clients wait for an answer where a node fails")
 	flags.IntVar(&b.workers, "workers", runtime.NumCPU(), "cores that each proxy may use: GOMAXPROCS, worker_processes, nbthread")
 	markdown := flags.String("markdown", "", "a `file` for the report, as docs/performance.md has it")
@@ -144,14 +148,17 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 			b.rounds = 3
 		}
 		if !given["duration"] {
-			b.duration = 700 * time.Millisecond
+			b.duration = 500 * time.Millisecond
 		}
 		if !given["bulk"] {
 			*bulk = 0.25
 		}
+		if !given["fault"] {
+			b.fault = 20 * time.Second
+		}
 	}
-	if b.rounds < 1 || b.clients < 1 || b.workers < 1 || b.idle < 1 || b.duration <= 0 || *bulk <= 0 || b.rate <= 0 || b.patience <= 0 {
-		return errors.New("rounds, duration, connections, bulk, rate, idle, patience and workers have to be more than 0")
+	if b.rounds < 1 || b.clients < 1 || b.workers < 1 || b.idle < 1 || b.duration <= 0 || *bulk <= 0 || b.rate <= 0 || b.piece < 1 || b.patience <= 0 || b.fault <= 0 {
+		return errors.New("rounds, duration, connections, bulk, piece, rate, idle, fault, patience and workers have to be more than 0")
 	}
 	b.bulk = int64(*bulk * gigabyte)
 	var chosen []measurement
@@ -169,6 +176,9 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 		}
 	}
 
+	if b.files, err = openFiles(); err != nil {
+		return err
+	}
 	if b.folder, err = os.MkdirTemp("", "bench"); err != nil {
 		return err
 	}
@@ -218,13 +228,10 @@ func (b *benchmark) prepare(ctx context.Context, proxies string, added []string)
 	if err := b.chooseContenders(proxies, added); err != nil {
 		return err
 	}
-	if b.files, err = openFiles(); err != nil {
-		return err
-	}
 	if b.pair, err = newKeyPair(b.folder); err != nil {
 		return err
 	}
-	b.cluster, err = startCluster(ctx, b.folder)
+	b.cluster, err = startCluster(ctx, b.folder, b.piece)
 	return err
 }
 

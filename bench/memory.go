@@ -128,8 +128,12 @@ func (b *benchmark) eachClient(clients []*client, do func(*client) error) error 
 
 // memory returns what the proxy's processes occupy.
 func (p *proxy) memory() (float64, error) {
+	pids, err := descendants(p.pid())
+	if err != nil {
+		return 0, err
+	}
 	var sum float64
-	for _, pid := range p.pids {
+	for _, pid := range pids {
 		bytes, err := residentMemory(pid)
 		if err != nil {
 			return 0, fmt.Errorf("%s: %w", p.name, err)

@@ -18,6 +18,13 @@ import (
 // nodeEnvironment holds the name of the node that a process is, if it is one.
 const nodeEnvironment = "TIGERGRAPH_BENCH_NODE"
 
+// pieceEnvironment holds how many bytes a node writes at a time.
+const pieceEnvironment = "TIGERGRAPH_BENCH_PIECE"
+
+// What RESTPP answers comes through the node's own nginx, which has 8 buffers of
+// 4 kB for it.
+const defaultPiece = 32 << 10
+
 // What the nodes serve, at paths as TigerGraph has them.
 const (
 	loginPath   = "/api/auth/login"
@@ -35,8 +42,6 @@ const queryLine = "query "
 const (
 	megabyte = 1_000_000
 	gigabyte = 1_000_000_000
-	// RESTPP's answers come through the node's own nginx, in its buffers.
-	nodeChunk = 32 << 10
 )
 
 // node is a stand-in node that costs as little as possible: internal/tgnode is
@@ -59,7 +64,11 @@ func runNode(name string) error {
 	if err != nil {
 		return fmt.Errorf("the listener of node %s: %w", name, err)
 	}
-	n := newNode(name)
+	piece, err := strconv.Atoi(os.Getenv(pieceEnvironment))
+	if err != nil || piece < 1 {
+		return fmt.Errorf("node %s has to write %q bytes at a time", name, os.Getenv(pieceEnvironment))
+	}
+	n := newNode(name, piece)
 	go n.serve(listener)
 	commands := bufio.NewScanner(os.Stdin)
 	for commands.Scan() {
@@ -68,12 +77,12 @@ func runNode(name string) error {
 	return commands.Err()
 }
 
-func newNode(name string) *node {
-	n := &node{name: name, block: make([]byte, 256<<10)}
+func newNode(name string, piece int) *node {
+	n := &node{name: name, block: make([]byte, piece)}
 	for i := range n.block {
 		n.block[i] = "0123456789abcdef"[i%16]
 	}
-	n.chunk = fmt.Appendf(nil, "%x\r\n%s\r\n", nodeChunk, n.block[:nodeChunk])
+	n.chunk = fmt.Appendf(nil, "%x\r\n%s\r\n", piece, n.block)
 	result := `{"version":{"edition":"enterprise","api":"v2","schema":1},"error":false,"message":"","results":[{"friends":[{"v_id":"17","v_type":"person","attributes":{"name":"Ada","age":36,"state":"ca"}}]}]}`
 	n.small = answer("200 OK", "", result)
 	n.megab = answer("200 OK", "", strings.Repeat(result, megabyte/len(result)+1)[:megabyte])
@@ -226,8 +235,14 @@ func (n *node) answer(conn net.Conn, path string, request nodeRequest) error {
 	case path == "/gsqlserver/gsql/version":
 		response = n.version
 	}
-	_, err := conn.Write(response)
-	return err
+	for len(response) > 0 {
+		written, err := conn.Write(response[:min(len(response), len(n.block))])
+		if err != nil {
+			return err
+		}
+		response = response[written:]
+	}
+	return nil
 }
 
 func (n *node) writeBulk(conn net.Conn, size int64) error {
@@ -248,7 +263,7 @@ func (n *node) writeChunks(conn net.Conn, size int64) error {
 	if _, err := io.WriteString(conn, head("200 OK", "Transfer-Encoding: chunked\r\n")+"\r\n"); err != nil {
 		return err
 	}
-	for ; size >= nodeChunk; size -= nodeChunk {
+	for piece := int64(len(n.block)); size >= piece; size -= piece {
 		if _, err := conn.Write(n.chunk); err != nil {
 			return err
 		}

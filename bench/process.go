@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -31,7 +32,7 @@ func startProcess(command *exec.Cmd, log string) (*process, error) {
 	defer func() { _ = file.Close() }()
 	command.Stdout, command.Stderr = file, file
 	// Ctrl-C is for the benchmark, which ends the others in its own order.
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	makeGroup(command)
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
@@ -47,7 +48,7 @@ func (p *process) pid() int { return p.command.Process.Pid }
 
 // stop ends the process, in peace if it can.
 func (p *process) stop() {
-	_ = p.command.Process.Signal(syscall.SIGCONT) // a stopped one sees nothing else
+	_ = resume(p.pid()) // a paused one sees nothing else
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
@@ -56,8 +57,9 @@ func (p *process) stop() {
 	}
 }
 
+// kill ends the process and those it started, which are of one group.
 func (p *process) kill() {
-	_ = p.command.Process.Kill()
+	killGroup(p.pid())
 	<-p.ended
 }
 
@@ -94,6 +96,7 @@ func freeAddress() (string, error) {
 // cluster is the nodes, each a process.
 type cluster struct {
 	folder    string
+	piece     int // bytes that a node writes at a time
 	processes []*process
 	control   []io.WriteCloser
 	addresses []string
@@ -101,8 +104,8 @@ type cluster struct {
 
 const clusterSize = 3
 
-func startCluster(ctx context.Context, folder string) (*cluster, error) {
-	c := &cluster{folder: folder, processes: make([]*process, clusterSize), control: make([]io.WriteCloser, clusterSize), addresses: make([]string, clusterSize)}
+func startCluster(ctx context.Context, folder string, piece int) (*cluster, error) {
+	c := &cluster{folder: folder, piece: piece, processes: make([]*process, clusterSize), control: make([]io.WriteCloser, clusterSize), addresses: make([]string, clusterSize)}
 	for i := range clusterSize {
 		c.addresses[i] = "127.0.0.1:0"
 		if err := c.startNode(ctx, i); err != nil {
@@ -133,7 +136,7 @@ func (c *cluster) startNode(ctx context.Context, i int) error {
 	}
 	command := exec.Command(program)
 	name := fmt.Sprintf("n%d", i+1)
-	command.Env = append(os.Environ(), nodeEnvironment+"="+name)
+	command.Env = append(os.Environ(), nodeEnvironment+"="+name, pieceEnvironment+"="+strconv.Itoa(c.piece))
 	command.ExtraFiles = []*os.File{file}
 	if c.control[i], err = command.StdinPipe(); err != nil {
 		return err

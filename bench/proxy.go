@@ -216,7 +216,6 @@ type proxy struct {
 	*process
 	target
 	folder string
-	pids   []int
 }
 
 func startProxy(ctx context.Context, c contender, s site) (*proxy, error) {
@@ -240,17 +239,13 @@ func startProxy(ctx context.Context, c contender, s site) (*proxy, error) {
 		p.stop()
 		return nil, err
 	}
-	if p.pids, err = descendants(p.pid()); err != nil {
-		p.stop()
-		return nil, err
-	}
 	return p, nil
 }
 
-// cpu returns the processor time of all of the proxy's processes so far.
-func (p *proxy) cpu() (time.Duration, error) {
+// cpu returns the processor time of these processes of the proxy so far.
+func (p *proxy) cpu(pids []int) (time.Duration, error) {
 	var sum time.Duration
-	for _, pid := range p.pids {
+	for _, pid := range pids {
 		used, err := cpuTime(pid)
 		if err != nil {
 			return 0, fmt.Errorf("%s: %w", p.name, err)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -88,3 +89,12 @@ func sleepUntil(moment time.Time) {
 		_ = syscall.Nanosleep(&spec, nil) // a signal may end it early
 	}
 }
+
+// makeGroup gives a process that is yet to start a group of its own.
+func makeGroup(command *exec.Cmd) { command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// killGroup ends what belongs to that of a process.
+func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+
+func pause(pid int) error  { return syscall.Kill(pid, syscall.SIGSTOP) }
+func resume(pid int) error { return syscall.Kill(pid, syscall.SIGCONT) }
