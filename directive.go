@@ -205,6 +205,9 @@ func completeAddress(node string) (string, error) {
 	if strings.Contains(node, "{") {
 		return node, nil
 	}
+	if !hasWellFormedBrackets(node) {
+		return "", fmt.Errorf("node '%s' is not an address: write brackets around an IPv6 address alone, such as [fd00::1]:%s", node, defaultPort)
+	}
 	if scheme, rest, found := strings.Cut(node, "://"); found {
 		if host, _, surplus := strings.Cut(rest, "/"); surplus {
 			return "", fmt.Errorf("node '%s' must have no path: write '%s://%s', and change paths with the rewrite directive", node, scheme, host)
@@ -221,6 +224,18 @@ func completeAddress(node string) (string, error) {
 		return prefix + "/" + withPort(rest), nil
 	}
 	return "", fmt.Errorf("node '%s' must have no path: write '%s', and change paths with the rewrite directive", node, prefix)
+}
+
+// hasWellFormedBrackets reports whether a node has no brackets, or two around its
+// host.
+func hasWellFormedBrackets(node string) bool {
+	host := node[strings.LastIndexByte(node, '/')+1:]
+	if !strings.ContainsAny(node, "[]") {
+		return true
+	}
+	inside, rest, closed := strings.Cut(strings.TrimPrefix(host, "["), "]")
+	return strings.HasPrefix(host, "[") && closed && inside != "" && (rest == "" || rest[0] == ':') &&
+		strings.Count(node, "[") == 1 && strings.Count(node, "]") == 1
 }
 
 // withPort adds TigerGraph's port to a host without one.

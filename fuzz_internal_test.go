@@ -229,7 +229,7 @@ func FuzzAdmin(f *testing.F) {
 		}
 		var failure caddy.APIError
 		switch {
-		case err == nil && (!json.Valid(w.Body.Bytes()) || draining > 1 || (draining == 1) != (call == "drain")):
+		case err == nil && (!json.Valid(w.Body.Bytes()) || draining > 1 || draining == 1 && call != "drain"): // a short drain may be over
 			t.Errorf("%s %s %s: %s; %d nodes drain", method, call, body, w.Body, draining)
 		case err == nil:
 		case !errors.As(err, &failure), failure.HTTPStatus < 400, failure.HTTPStatus >= 500, failure.Err == nil, failure.Err.Error() == "":

@@ -268,9 +268,10 @@ func (s *soak) warmUp() edgeSize {
 }
 
 // coolDown waits until the edge is as small as before, give or take what may be
-// under way at a moment: probes of each service, and the table of moved clients.
+// under way at a moment, and the tables that are made at the first need: of moved
+// clients, metrics, buffers.
 func (s *soak) coolDown(before edgeSize) (after edgeSize) {
-	const goroutines, heap = 20, 8 << 20
+	const goroutines, heap = 5, 6 << 20
 	for deadline := time.Now().Add(enough); ; time.Sleep(200 * time.Millisecond) {
 		after = s.size()
 		if after.goroutines <= before.goroutines+goroutines && after.heap <= before.heap+heap {
@@ -448,6 +449,9 @@ func (s *soak) fail(m *soakMachine, fault soakFault, random *rand.Rand) {
 
 // troubleEdge lets the edge reload, restart, drain nodes and lose its storage.
 func (s *soak) troubleEdge(over <-chan struct{}) {
+	// In the second half of a run the edge lives on, to show what it leaks.
+	half := time.Now().Add(*soakFor / 2)
+	const restarted, killed = "edge restarted", "edge killed"
 	random := rand.New(rand.NewPCG(s.seed, 100))
 	troubles := []struct {
 		name string
@@ -455,16 +459,32 @@ func (s *soak) troubleEdge(over <-chan struct{}) {
 	}{
 		{"edge reloaded", func(*rand.Rand) { s.reload() }},
 		{"edge drains a node", s.drain},
-		{"edge restarted", func(*rand.Rand) { s.restart(syscall.SIGTERM) }},
-		{"edge killed", func(*rand.Rand) { s.restart(syscall.SIGKILL) }},
+		{restarted, func(*rand.Rand) { s.restart(syscall.SIGTERM) }},
+		{killed, func(*rand.Rand) { s.restart(syscall.SIGKILL) }},
 		{"edge's storage gone", func(*rand.Rand) { s.loseStorage() }},
 	}
+	ends := func(i int) bool { return troubles[i].name == restarted || troubles[i].name == killed }
 	for round := 0; ; round++ {
-		for _, i := range random.Perm(len(troubles)) {
+		order := random.Perm(len(troubles))
+		if round == 0 {
+			slices.SortStableFunc(order, func(a, b int) int {
+				switch {
+				case ends(a) == ends(b):
+					return 0
+				case ends(a):
+					return -1
+				}
+				return 1
+			})
+		}
+		for _, i := range order {
 			if isOver(over, round > 0) {
 				return
 			}
 			began := time.Now()
+			if ends(i) && began.After(half) {
+				continue
+			}
 			troubles[i].make(random)
 			s.note(troubles[i].name, began)
 			if size := s.size(); size.goroutines > 0 {

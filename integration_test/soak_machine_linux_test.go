@@ -390,8 +390,9 @@ func soakFaults() []soakFault {
 		},
 		{
 			name: "nginx's workers killed", services: allServices,
-			begin: (*soakMachine).killWorkers,
-			end:   func(*soakMachine) {},
+			least: short / 2, most: short,
+			begin: (*soakMachine).killWorkers, // and the next ones
+			end:   (*soakMachine).killWorkers,
 		},
 		{
 			name: "services die at each request", services: allServices, least: short, most: long,
