@@ -109,7 +109,7 @@ func (s *Status) serveJSON(w http.ResponseWriter) error {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(append(content, '\n'))
+	_, err = w.Write(content)
 	return err
 }
 
@@ -236,9 +236,6 @@ func versionOf(path string) string {
 	for _, module := range append(build.Deps, &build.Main) {
 		if module.Path != path {
 			continue
-		}
-		if module.Replace != nil && module.Version == "" {
-			module = module.Replace
 		}
 		if version := strings.Trim(module.Version, "()"); version != "" {
 			return version

@@ -183,6 +183,9 @@ func (e *edge) caddyfile(directives string) string {
 	storage file_system %q
 	auto_https off
 	default_bind 127.0.0.1
+	log {
+		level WARN
+	}
 }
 http://:%s {
 	%s

@@ -74,7 +74,9 @@ func TestScreenshots(t *testing.T) {
 			chromedp.Navigate("http://"+net.JoinHostPort(host, picture.port)+statusPath),
 		)
 		b.await("Live")
-		time.Sleep(2 * time.Second) // for what is in flight to be seen
+		if *screenshots != "" {
+			time.Sleep(2 * time.Second) // for what is in flight to be seen
+		}
 		b.keepWindow(filepath.Join(folder, picture.name+".png"))
 	}
 }

@@ -136,6 +136,16 @@
 
 	// ---- nodes
 
+	// Lines are drawn of the nodes that are in sight, or nearly.
+	const sight = new IntersectionObserver((entries) => {
+		for (const entry of entries) {
+			const i = rows.findIndex((row) => row.group === entry.target);
+			if (i < 0) continue;
+			rows[i].inSight = entry.isIntersecting;
+			if (entry.isIntersecting && rows[i].outdated) drawAll(i);
+		}
+	}, { rootMargin: "400px" });
+
 	const build = () => {
 		rows = state.nodes.map((node) => {
 			const row = make("tr", { role: "row" });
@@ -174,6 +184,8 @@
 		byId("table").classList.toggle("dense", rows.length >= denseFrom);
 		const order = [...rows].sort((a, b) => a.address.localeCompare(b.address, undefined, { numeric: true }));
 		byId("table").replaceChildren(byId("head"), ...order.map((row) => row.group));
+		sight.disconnect();
+		for (const row of rows) sight.observe(row.group);
 	};
 
 	const badge = (is, text) => {
@@ -264,7 +276,16 @@
 			say(cell.share, percent(service.share_of_new_clients));
 			set(cell.bar, "width", (120 * service.share_of_new_clients).toFixed(1));
 			cell.latency.hidden = !service.probes;
-			if (points && service.probes) draw(cell, service);
+		}
+		if (points) row.outdated = true;
+		if (row.inSight && row.outdated) drawAll(i);
+	};
+
+	const drawAll = (i) => {
+		rows[i].outdated = false;
+		for (const name of services) {
+			const service = state.nodes[i].services[name];
+			if (service.probes) draw(rows[i].cells[name], service);
 		}
 	};
 
