@@ -357,6 +357,7 @@ func TestDocker(t *testing.T) {
 		{"a wrong variable ends it with a message", test.testVariables},
 		{"a Caddyfile of one's own", test.testOwnCaddyfile},
 		{"three nodes, ACME and failures", test.testCluster},
+		{"the guide's command", test.testGuide},
 		{"docker compose up", test.testCompose},
 	} {
 		t.Run(step.name, func(t *testing.T) {
@@ -692,6 +693,43 @@ func (d *dockerTest) verdict(edge, node string) string {
 		}
 	}
 	return ""
+}
+
+// testGuide runs the command of docs/deployment.md, on other ports.
+func (d *dockerTest) testGuide(t *testing.T) {
+	guide, err := os.ReadFile("../docs/deployment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(guide), "```sh\n")
+	line, _, _ := strings.Cut(rest, "\n")
+	container, volume := d.prefix+"guide", d.prefix+"guide-data"
+	t.Cleanup(func() {
+		d.try("rm", "--force", container)
+		d.try("volume", "rm", volume)
+	})
+	for _, change := range [][2]string{
+		{"docker run ", d.client + " run "},
+		{"--name edge ", "--name " + container + " "},
+		{"-p 80:80 -p 443:443 -p 443:443/udp ", "-p 127.0.0.1::80 -p 127.0.0.1::443 -p 127.0.0.1::443/udp "},
+		{"caddy-data:", volume + ":"},
+		{"ghcr.io/" + strings.TrimPrefix(modulePath, "github.com/"), d.image},
+	} {
+		if strings.Count(line, change[0]) != 1 {
+			t.Fatalf("the guide's command has %q %d times: %s", change[0], strings.Count(line, change[0]), line)
+		}
+		line = strings.Replace(line, change[0], change[1], 1)
+	}
+	if output, err := d.command("sh", "-c", line).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	eventually(t, "the edge knows its nodes", func() bool {
+		output, _ := d.try("exec", container, "caddy", "tigergraph", "status", "--alive")
+		return strings.Contains(output, "m1:14240") && strings.Contains(output, "m3:14240")
+	})
+	if state := d.inspect("{{.State.Status}} {{.RestartCount}}", container); state != "running 0" {
+		t.Errorf("it is %s", state)
+	}
 }
 
 // testCompose brings compose.yaml up, but for Grafana, which no stand-in exists

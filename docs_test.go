@@ -1,0 +1,194 @@
+package tigergraph_test
+
+import (
+	"encoding/pem"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
+)
+
+// guides returns the files of docs/ by their names.
+func guides(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("docs/*.md")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	contents := make(map[string]string)
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		contents[file] = string(content)
+	}
+	return contents
+}
+
+var indentedFence = regexp.MustCompile("(?ms)^( *)```([a-z]+)\n(.*?)^ *```$")
+
+// fenced returns the fenced blocks of a language, without the indentation of the
+// list that they stand in.
+func fenced(markdown, language string) (blocks []string) {
+	for _, match := range indentedFence.FindAllStringSubmatch(markdown, -1) {
+		if match[2] != language {
+			continue
+		}
+		var block strings.Builder
+		for line := range strings.Lines(match[3]) {
+			block.WriteString(strings.TrimPrefix(line, match[1]))
+		}
+		blocks = append(blocks, block.String())
+	}
+	return blocks
+}
+
+func TestEveryCaddyfileOfTheGuidesIsValid(t *testing.T) {
+	t.Setenv("COOKIE_KEY", "new")
+	t.Setenv("PREVIOUS_COOKIE_KEY", "old")
+	authority, _, err := tgnode.SelfSigned("m1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(root, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificates[0].Certificate[0]}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	storage := "storage file_system " + t.TempDir() + "\n"
+	for file, content := range guides(t) {
+		for i, block := range fenced(content, "caddyfile") {
+			if strings.Contains(block, "rate_limit") {
+				continue // integration_test/ratelimit has the module that it needs
+			}
+			if string(caddyfile.Format([]byte(block))) != block {
+				t.Errorf("%s: caddy fmt would change Caddyfile %d:\n%s", file, i+1, block)
+			}
+			config := strings.ReplaceAll(block, "/etc/caddy/tigergraph-ca.pem", root)
+			if rest, hasOptions := strings.CutPrefix(config, "{\n"); hasOptions {
+				config = "{\n" + storage + rest
+			} else {
+				config = "{\n" + storage + "}\n" + config
+			}
+			t.Run(file, func(t *testing.T) { validate(t, adapt(t, config)) })
+		}
+	}
+}
+
+func TestTheGuideListsTheImagesVariables(t *testing.T) {
+	listed := []string{}
+	for _, match := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\|").FindAllStringSubmatch(guides(t)["docs/deployment.md"], -1) {
+		listed = append(listed, match[1])
+	}
+	slices.Sort(listed)
+	want := append(slices.Clone(imageVariables), "CADDY_ADMIN") // which is Caddy's own
+	slices.Sort(want)
+	if !slices.Equal(listed, want) {
+		t.Errorf("the guide lists %v, the image has %v", listed, want)
+	}
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+)
+
+// anchors returns what GitHub makes of the headings.
+func anchors(markdown string) (list []string) {
+	for _, match := range heading.FindAllStringSubmatch(markdown, -1) {
+		anchor := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ', r == '-':
+				return '-'
+			case r == '_', r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+				return r
+			}
+			return -1
+		}, strings.ToLower(match[1]))
+		list = append(list, anchor)
+	}
+	return list
+}
+
+func TestEveryLinkOfTheGuidesLeadsSomewhere(t *testing.T) {
+	contents := guides(t)
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	contents["README.md"] = string(readme)
+	for file, content := range contents {
+		for _, match := range link.FindAllStringSubmatch(content, -1) {
+			target, anchor, hasAnchor := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			path := file
+			if target != "" {
+				path = filepath.Join(filepath.Dir(file), target)
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: %v", file, err)
+				continue
+			}
+			if hasAnchor && !slices.Contains(anchors(contents[filepath.ToSlash(path)]), anchor) {
+				t.Errorf("%s: %s has no heading #%s", file, path, anchor)
+			}
+		}
+	}
+}
+
+// A message that a guide explains is one that somebody can get.
+func TestEveryMessageOfTheGuideIsInTheCode(t *testing.T) {
+	caddy, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/caddyserver/caddy/v2").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	for _, folder := range []string{
+		".", filepath.Join(strings.TrimSpace(string(caddy)), "modules", "caddyhttp", "reverseproxy"),
+		filepath.Join(strings.TrimSpace(string(root)), "src", "net"), filepath.Join(strings.TrimSpace(string(root)), "src", "syscall"),
+		filepath.Join(strings.TrimSpace(string(root)), "src", "crypto", "x509"),
+	} {
+		err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			code.Write(content)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, table, found := strings.Cut(guides(t)["docs/troubleshooting.md"], "## By message")
+	if !found {
+		t.Fatal("there is no list of messages")
+	}
+	messages := regexp.MustCompile("(?m)^\\| `(.*?)` \\|").FindAllStringSubmatch(table, -1)
+	if len(messages) < 20 {
+		t.Errorf("only %d messages", len(messages))
+	}
+	for _, message := range messages {
+		for part := range strings.SplitSeq(message[1], "…") {
+			// What stands beside a placeholder may be punctuation.
+			part = strings.Trim(part, " '():;")
+			if part != "" && !strings.Contains(code.String(), part) {
+				t.Errorf("no code says %q", part)
+			}
+		}
+	}
+}
