@@ -218,11 +218,10 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 	pinned := affinity.NoPin
 	switch {
 	case v.holder != nil:
-		if pinned = c.position(v.holder); pinned == affinity.NoPin { // it has left the pool
-			v.holder = nil
-			break
+		// A dynamic pool may lack it, as DNS leaves out a node that is not ready.
+		if pinned = c.position(v.holder); pinned != affinity.NoPin {
+			standings[pinned].Backup = false // the data that matters is its alone
 		}
-		standings[pinned].Backup = false // the data that matters is its alone
 	case v.pinned != nil:
 		if pinned = c.position(v.pinned); pinned != affinity.NoPin {
 			c.trustVerdict(&standings[pinned], pinned)
@@ -444,14 +443,12 @@ func (c *call) queryHolder() *member {
 	if c.service != service.RESTPP || !asyncquery.IsFollowUp(c.request.URL.Path) || c.policy.app == nil {
 		return nil
 	}
-	address, found := c.policy.app.queries.Find(c.request.URL.RawQuery)
-	if !found {
-		return nil
-	}
-	c.align()
-	for _, m := range c.roster.byPool {
-		if m.address == address {
-			return m
+	for address := range c.policy.app.queries.Nodes(c.request.URL.RawQuery) {
+		c.align()
+		for _, m := range c.roster.members {
+			if m != nil && m.address == address {
+				return m
+			}
 		}
 	}
 	return nil

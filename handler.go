@@ -35,8 +35,8 @@ func init() {
 // - Responses that carry the policy's cookie become `private`, so that no cache
 // hands one client's node to others.
 // - Which node runs an asynchronous query (`GSQL-ASYNC`) is remembered for 48 hours,
-// so that `query_status`, `query_result` and `abortquery` reach it, whoever asks. The
-// last 65536 queries are remembered, over reloads. If that node cannot be used, the
+// so that `query_status`, `query_result` and `abortquery` reach it, whoever asks. Up to
+// 65536 queries are remembered, over reloads. If that node cannot be used, the
 // answer is 503, for the others would say that there is no such query.
 type Handler struct{}
 

@@ -36,7 +36,7 @@ const (
 	// TigerGraph keeps the results of asynchronous queries for so long
 	// (RESTPP.AsyncQuery.ResultFileMaxDurationDay).
 	keepQueries = 48 * time.Hour
-	// mostQueries bounds the memory of them to some megabytes.
+	// mostQueries bounds the memory of them to some tens of megabytes.
 	mostQueries = 1 << 16
 )
 

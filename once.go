@@ -32,11 +32,12 @@ func (p *Policy) sendOnce(r *http.Request) {
 	// was written to it. The transport reads the body or closes it whenever it
 	// writes a header, but for one that waits for a 100 Continue. So let it repeat
 	// whatever it likes, which it does with a body that it left alone, and asks
-	// GetBody for another one otherwise.
-	if !p.rekeys && r.Header["Expect"] == nil {
+	// GetBody for another one otherwise. A body of unknown length it may still be
+	// reading then.
+	if unknown := r.ContentLength < 0 && len(r.TransferEncoding) == 0; !unknown && !p.rekeys && r.Header["Expect"] == nil {
 		r.GetBody = refuseToRepeat
 		if r.Header != nil && !isIdempotent(r) {
-			r.Header["X-Idempotency-Key"] = nil // which is not sent
+			r.Header["X-Idempotency-Key"] = nil // which HTTP does not send
 		}
 	}
 }

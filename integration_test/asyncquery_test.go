@@ -96,8 +96,9 @@ func TestAFollowUpOfSeveralQueriesOrNone(t *testing.T) {
 					t.Errorf("%s did not reach the node of %s: %s", query, want, a.body)
 				}
 			}
-			if a := client.get("/restpp/abortquery/social?requestid=" + id); !strings.Contains(string(a.body), "aborted_queries") {
-				t.Errorf("%d %s", a.StatusCode, a.body)
+			running := submit(clients[i], "q?sleep=60")
+			if a := client.get("/restpp/abortquery/social?requestid=" + running); !strings.Contains(string(a.body), `"requestid":"`+running+`"`) {
+				t.Errorf("the query was not aborted: %d %s", a.StatusCode, a.body)
 			}
 		}
 	}
@@ -162,11 +163,35 @@ func TestOnlyItsNodeIsAskedForAQuery(t *testing.T) {
 	eventually(t, "the node is asked again", func() bool { return isKnown(clients[1], id) })
 }
 
+// DNS may leave out a node that is not ready, and bring it back.
+func TestAQueryWaitsForANodeThatADynamicPoolLacks(t *testing.T) {
+	nodes, port := startNeighbours(t, 3)
+	names := startNameServer(t, port)
+	names.point("nodes.test.", nodes...)
+	e := newEdge(t)
+	e.load("tigergraph {\nhealth_check off\ndynamic a {\nname nodes.test\nport " + port + "\nversions ipv4\nresolvers " +
+		names.conn.LocalAddr().String() + "\nrefresh 10ms\n}\n}")
+	clients := e.clients(10)
+	id := submit(clients[0], "q")
+	holder := clients[0].get("/restpp/__echo").served(t)
+	names.point("nodes.test.", slices.DeleteFunc(slices.Clone(nodes), func(n *tgnode.Node) bool { return n.Name() == holder })...)
+	eventually(t, "the edge does without the node", func() bool { return clients[0].get("/restpp/__echo").served(t) != holder })
+	for _, client := range clients {
+		if a := client.get("/restpp/query_status?requestid=" + id); a.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("without its node: %d %s", a.StatusCode, a.body)
+		}
+	}
+	names.point("nodes.test.", nodes...)
+	for i, client := range clients {
+		eventually(t, fmt.Sprint("client ", i, " reaches the node that is back"), func() bool { return isKnown(client, id) })
+	}
+}
+
 // A cookie names the node of a session; but only one node knows the query.
 func TestAQueryIDIsWorthMoreThanACookie(t *testing.T) {
 	_, nodes := startCluster(t, 3)
 	e := newEdge(t)
-	e.load(cluster(nodes, "health_check off") + "\nlog_append affinity {http.tigergraph.affinity}")
+	e.load(cluster(nodes, "health_check off\nheader_down X-Affinity {http.tigergraph.affinity}"))
 	id := submit(e.clients(1)[0], "q")
 	for host := range byte(20) {
 		b := e.newBrowser(host + 2)
@@ -174,6 +199,9 @@ func TestAQueryIDIsWorthMoreThanACookie(t *testing.T) {
 		own, _ := b.whoami()
 		if !isKnown(b, id) {
 			t.Errorf("the cookie for %s was worth more than the id", own)
+		}
+		if a := b.get("/restpp/query_status?requestid=" + id); a.Header.Get("X-Affinity") != "request_id" {
+			t.Errorf("the affinity is called %q", a.Header.Get("X-Affinity"))
 		}
 		if after, status := b.whoami(); after != own || status != http.StatusOK {
 			t.Errorf("the session went from %s to %s, status %d", own, after, status)
@@ -207,5 +235,11 @@ func TestAnswersToSubmissionsPassUnchanged(t *testing.T) {
 		if a.StatusCode != fault.Status || string(a.body) != fault.Body {
 			t.Errorf("%s: status %d, %d bytes, want %d", name, a.StatusCode, len(a.body), len(fault.Body))
 		}
+	}
+	for _, node := range nodes {
+		node.SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Cut})
+	}
+	if a, err := client.try("GET", "/restpp/query/social/q", nil, "GSQL-ASYNC", "true"); err == nil {
+		t.Errorf("an answer that breaks off is whole: %d %q", a.StatusCode, a.body)
 	}
 }

@@ -125,14 +125,21 @@ func TestAGigabytePassesInConstantMemory(t *testing.T) {
 			}
 			response.Body.Close()
 		}
-		response, err := client.Post(base+"/restpp/ddl/g", "text/csv", io.LimitReader(new(patterned), gigabyte))
-		if err != nil {
-			t.Fatal(err)
+		for _, length := range []int64{gigabyte, -1} {
+			request, err := http.NewRequest(http.MethodPost, base+"/restpp/ddl/g", io.LimitReader(new(patterned), gigabyte))
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.ContentLength = length
+			response, err := client.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answer, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusOK {
+				t.Errorf("%s: an upload with the length %d: %d %s", base, length, response.StatusCode, answer)
+			}
+			response.Body.Close()
 		}
-		if answer, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusOK {
-			t.Errorf("%s: an upload: %d %s", base, response.StatusCode, answer)
-		}
-		response.Body.Close()
 		if grown := edge.peak() - before; grown > 64<<20 {
 			t.Errorf("%s: the memory grew by %d MB", base, grown>>20)
 		}

@@ -270,7 +270,8 @@ func TestSmuggledRequestsReachNoNode(t *testing.T) {
 		"an unknown encoding":        "Transfer-Encoding: xchunked\r\nContent-Length: 44\r\n",
 		"two encodings":              "Transfer-Encoding: chunked, identity\r\nContent-Length: 44\r\n",
 		"an encoding twice":          "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
-		"a line that goes on":        "Transfer-Encoding:\r\n chunked\r\n X: y\r\nX : z\r\n",
+		"a length that goes on":      "Content-Length: 4\r\n 4\r\n",
+		"an encoding on a next line": "Transfer-Encoding:\r\n xchunked\r\nContent-Length: 44\r\n",
 		"a null in a value":          "X: a\x00b\r\nContent-Length: 44\r\n",
 		"a bare carriage return":     "X: a\rTransfer-Encoding: chunked\r\nContent-Length: 44\r\n",
 		"a chunk of impossible size": "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
@@ -279,6 +280,12 @@ func TestSmuggledRequestsReachNoNode(t *testing.T) {
 		if status := strings.Fields(got + " none none"); !strings.HasPrefix(status[1], "4") && !strings.HasPrefix(status[1], "5") {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+	// A line may end in a bare line feed, or go on in the next: what is passed on is
+	// what was understood.
+	bare := e.raw("POST /restpp/graph/g HTTP/1.1\nHost: "+e.address+"\nContent-Length: 4\nX-Folded: a\n b\nConnection: close\n\nbody", "")
+	if !strings.HasPrefix(bare, "HTTP/1.1 200") && !strings.HasPrefix(bare, "HTTP/1.1 4") {
+		t.Errorf("bare line feeds: %q", bare)
 	}
 	// With a length and chunks the chunks count, and the length goes no further.
 	e.raw("POST /restpp/graph/g HTTP/1.1\r\nHost: "+e.address+"\r\nConnection: close\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"+
@@ -290,6 +297,65 @@ func TestSmuggledRequestsReachNoNode(t *testing.T) {
 		if len(r.Values("Transfer-Encoding"))+len(r.Values("Content-Length")) > 1 {
 			t.Errorf("framed twice: %v", r.Fields)
 		}
+	}
+}
+
+func TestGSQLOutputArrivesAsItIsWritten(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	e := newEdge(t)
+	e.load(cluster(nodes, ""))
+	written, arrived := make(chan string, 10), 0
+	gsql := &tgnode.GSQLClient{Address: e.address, User: "tigergraph", OnLine: func(line string) {
+		if strings.HasPrefix(line, "progress") {
+			written <- line
+		}
+	}}
+	if err := gsql.Login(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := gsql.Command(t.Context(), "lines 3 1s progress")
+		ended <- err
+	}()
+	for range 2 { // the node is still to write the third
+		select {
+		case <-written:
+			arrived++
+		case err := <-ended:
+			t.Fatalf("the command ended, with the error %v, and %d lines had arrived", err, arrived)
+		case <-time.After(enough):
+			t.Fatal("nothing arrives")
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// TigerGraph's documentation of single sign-on warns of large headers.
+func TestLargeHeadersPassBothWays(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check off"))
+	b := e.newBrowser(2)
+	large := strings.Repeat("x", 60<<10)
+	nodes[0].SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Answer, Status: 302, Fields: []tgnode.Field{
+		{Name: "Location", Value: "/studio/?" + large}, {Name: "Set-Cookie", Value: "TigerGraphApp=" + large[:4000]},
+	}})
+	if a := b.get("/api/auth/saml/login"); a.StatusCode != 302 || len(a.Header.Get("Location")) != len("/studio/?")+len(large) {
+		t.Errorf("%d with a Location of %d bytes", a.StatusCode, len(a.Header.Get("Location")))
+	}
+	nodes[0].ClearFaults()
+	target := "/restpp/__echo?" + large[:8000]
+	if echo := b.get(target).echo(t); echo.Target != target {
+		t.Errorf("a URL of %d bytes arrived as one of %d", len(target), len(echo.Target))
+	}
+	if a, err := b.try("GET", "/restpp/__echo", nil, "X-Flood", strings.Repeat("x", 2<<20)); err == nil && a.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("a flood of headers: %d", a.StatusCode)
+	}
+	if a := b.get("/restpp/echo"); a.StatusCode != http.StatusOK {
+		t.Errorf("after the flood: %d", a.StatusCode)
 	}
 }
 

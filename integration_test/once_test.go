@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -359,5 +361,48 @@ func TestRandomFaultsNeverRepeatAnything(t *testing.T) {
 	}
 	if statuses[http.StatusOK] == 0 || statuses[http.StatusBadGateway] == 0 {
 		t.Errorf("the faults were too few or too many: %v", statuses)
+	}
+}
+
+// A node's nginx speaks HTTP/1.1; something in front of it may speak HTTP/2.
+func TestNeverTwiceOverHTTP2ToTheNode(t *testing.T) {
+	var mu sync.Mutex
+	arrived := make(map[string]int)
+	var nodes [2]*httptest.Server
+	for i := range nodes {
+		nodes[i] = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			arrived[r.RequestURI]++
+			mu.Unlock()
+			switch {
+			case r.ProtoMajor != 2:
+				t.Errorf("%s came by %s", r.RequestURI, r.Proto)
+			case strings.Contains(r.RequestURI, "reset"):
+				panic(http.ErrAbortHandler)
+			case strings.Contains(r.RequestURI, "close"):
+				go nodes[i].CloseClientConnections()
+				<-r.Context().Done()
+			}
+		}))
+		nodes[i].EnableHTTP2 = true
+		nodes[i].Config.ErrorLog = log.New(io.Discard, "", 0)
+		nodes[i].StartTLS()
+		t.Cleanup(nodes[i].Close)
+	}
+	e := newEdge(t)
+	e.load("tigergraph " + nodes[0].URL + " " + nodes[1].URL + " {\nhealth_check off\nfail_duration 0\ntransport http {\ntls_insecure_skip_verify\n}\n}")
+	b := e.newBrowser(2)
+	for _, how := range []string{"reset", "close"} {
+		for i, act := range acts {
+			b.get("/restpp/version") // leaves a connection
+			target := mark(act.target, fmt.Sprint(how, i))
+			a := b.do(act.method, target, []byte(act.body), act.fields...)
+			mu.Lock()
+			times := arrived[target]
+			mu.Unlock()
+			if times != 1 || a.StatusCode < 500 {
+				t.Errorf("%s: %s %s arrived %d times: %d", how, act.method, target, times, a.StatusCode)
+			}
+		}
 	}
 }

@@ -118,20 +118,41 @@ func TestALongAnswerIsNotLookedAtForLong(t *testing.T) {
 	}
 }
 
-func TestTheFirstKnownIDDecides(t *testing.T) {
+// find returns the nodes that a follow-up may go to.
+func find(m *Memory, query string) string {
+	return strings.Join(slices.Collect(m.Nodes(query)), " ")
+}
+
+func TestTheNodesOfTheIDsInTheirOrder(t *testing.T) {
 	m := NewMemory(time.Hour, 10)
-	if address, found := m.Find("requestid=a"); found {
-		t.Errorf("an empty memory knows %s", address)
+	if nodes := find(m, "requestid=a"); nodes != "" {
+		t.Errorf("an empty memory knows %s", nodes)
 	}
 	m.Remember("a", "m1:14240")
 	m.Remember("b", "m2:14240")
 	for query, want := range map[string]string{
-		"requestid=a": "m1:14240", "requestid=x&requestid=b&requestid=a": "m2:14240",
+		"requestid=a": "m1:14240", "requestid=x&requestid=b&requestid=a": "m2:14240 m1:14240",
 		"requestid=all": "", "requestid=x": "", "": "",
 	} {
-		if got, _ := m.Find(query); got != want {
+		if got := find(m, query); got != want {
 			t.Errorf("%q: %q, want %q", query, got, want)
 		}
+	}
+}
+
+func TestClustersMayGiveTheSameID(t *testing.T) {
+	m := NewMemory(time.Hour, 10)
+	for _, node := range []string{"a1", "b1", "a1"} {
+		m.Remember("a", node)
+	}
+	if got := find(m, "requestid=a"); got != "a1 b1" {
+		t.Errorf("%q, want those of both", got)
+	}
+	for i := range 100 {
+		m.Remember("a", fmt.Sprint(i))
+	}
+	if got := len(slices.Collect(m.Nodes("requestid=a"))); got != mostNodes {
+		t.Errorf("%d nodes, want %d", got, mostNodes)
 	}
 }
 
@@ -143,7 +164,7 @@ func TestTheMemoryOfQueriesIsBounded(t *testing.T) {
 	if length := m.nodes.Len(); length != 10 {
 		t.Errorf("%d queries, want 10", length)
 	}
-	if _, found := m.Find("requestid=999"); !found {
+	if find(m, "requestid=999") == "" {
 		t.Error("the newest is forgotten")
 	}
 }
@@ -153,7 +174,7 @@ func TestQueriesAreForgotten(t *testing.T) {
 	m := NewMemory(50*time.Millisecond, 10)
 	m.Remember("a", "m1:14240")
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		if _, found := m.Find("requestid=a"); !found {
+		if find(m, "requestid=a") == "" {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -185,13 +206,13 @@ func FuzzResponse(f *testing.F) {
 	})
 }
 
-func FuzzFind(f *testing.F) {
+func FuzzNodes(f *testing.F) {
 	f.Add("graph_name=g&requestid=a")
 	f.Add("requestid=%61&request_id==&&")
 	f.Fuzz(func(t *testing.T, query string) {
 		m := NewMemory(time.Hour, 10)
 		m.Remember("a", "m1:14240")
-		_, found := m.Find(query)
+		found := find(m, query) != ""
 		if named := slices.Contains(slices.Collect(ids(query)), "a"); found != named {
 			t.Errorf("%q: found %t, named %t", query, found, named)
 		}

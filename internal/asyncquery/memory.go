@@ -1,47 +1,68 @@
 package asyncquery
 
 import (
+	"iter"
 	"sync/atomic"
 	"time"
 
 	"github.com/jellydator/ttlcache/v3"
 )
 
-// Memory knows which nodes asynchronous queries were submitted to. The oldest are
-// forgotten first when there are too many.
+// Memory knows which nodes asynchronous queries were submitted to. Those that nobody
+// has asked for the longest are forgotten first when there are too many.
 type Memory struct {
-	nodes *ttlcache.Cache[string, string] // addresses by id
+	// nodes are addresses by the query's id: several where clusters have given one
+	// id at the same millisecond.
+	nodes *ttlcache.Cache[string, []string]
 	used  atomic.Bool
 }
+
+// mostNodes is how many nodes one id may have.
+const mostNodes = 4
 
 // NewMemory returns a memory for so many queries, each of which it keeps for so
 // long.
 func NewMemory(keep time.Duration, most uint64) *Memory {
 	return &Memory{nodes: ttlcache.New(
-		ttlcache.WithTTL[string, string](keep),
-		ttlcache.WithCapacity[string, string](most),
-		ttlcache.WithDisableTouchOnHit[string, string](),
+		ttlcache.WithTTL[string, []string](keep),
+		ttlcache.WithCapacity[string, []string](most),
+		ttlcache.WithDisableTouchOnHit[string, []string](),
 	)}
 }
 
 // Remember notes that a node has taken a query.
 func (m *Memory) Remember(id, address string) {
-	m.nodes.Set(id, address, ttlcache.DefaultTTL)
+	addresses := []string{address}
+	if item := m.nodes.Get(id); item != nil {
+		for _, other := range item.Value() {
+			if other != address && len(addresses) < mostNodes {
+				addresses = append(addresses, other)
+			}
+		}
+	}
+	m.nodes.Set(id, addresses, ttlcache.DefaultTTL)
 	m.used.Store(true)
 }
 
-// Find returns the address of the node that knows a query of those that a follow-up
-// names in its query string: the first that is known, where there are several.
-func (m *Memory) Find(query string) (address string, found bool) {
-	if !m.used.Load() { // as long as nobody runs queries so, they cost no lock
-		return "", false
-	}
-	for id := range ids(query) {
-		if item := m.nodes.Get(id); item != nil {
-			return item.Value(), true
+// Nodes returns the addresses of the nodes that know the queries which a follow-up
+// names in its query string, in the order of their ids.
+func (m *Memory) Nodes(query string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !m.used.Load() { // as long as nobody runs queries so, they cost no lock
+			return
+		}
+		for id := range ids(query) {
+			item := m.nodes.Get(id)
+			if item == nil {
+				continue
+			}
+			for _, address := range item.Value() {
+				if !yield(address) {
+					return
+				}
+			}
 		}
 	}
-	return "", false
 }
 
 // Tidy frees the memory of queries whose results are gone.

@@ -13,7 +13,7 @@ const (
 	lookAhead = 4 << 10
 	// mostLooks bounds what a response costs that comes in many small pieces.
 	mostLooks = 32
-	longestID = 256
+	longestID = 128
 )
 
 // Response is the answer to a submission, of which a part has been seen.
