@@ -178,21 +178,14 @@ func (u *user) send(ctx context.Context, e exchange) error {
 func visit(ctx context.Context, users []*user, duration time.Duration) (outcomes []outcome) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	ticker := time.NewTicker(time.Second / faultRate)
-	defer ticker.Stop()
-	end := time.After(duration)
-	for i := 0; ; i++ {
+	start := time.Now()
+	for i := range int(duration.Seconds() * faultRate) {
 		select {
 		case <-ctx.Done():
-			wg.Wait()
-			return outcomes
-		case <-end:
-			wg.Wait()
-			for _, u := range users {
-				closeClients(u.idle)
-			}
-			return outcomes
-		case <-ticker.C:
+		case <-time.After(time.Until(start.Add(time.Duration(i) * time.Second / faultRate))):
+		}
+		if ctx.Err() != nil {
+			break
 		}
 		u := users[i/2%len(users)]
 		o := outcome{at: time.Now(), query: i%2 == 0, name: fmt.Sprintf("%s-%d", u.name, i)}
@@ -209,6 +202,11 @@ func visit(ctx context.Context, users []*user, duration time.Duration) (outcomes
 			outcomes = append(outcomes, o)
 		})
 	}
+	wg.Wait()
+	for _, u := range users {
+		closeClients(u.idle)
+	}
+	return outcomes
 }
 
 // faultFigures counts what failed, and finds out when that ended.
