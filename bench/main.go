@@ -64,6 +64,7 @@ type benchmark struct {
 	folder     string // for all temporary files
 	root       string // of the module
 	program    string // Caddy with the plugin
+	stock      string // Caddy without
 	contenders []contender
 	cluster    *cluster
 	pair       keyPair
@@ -115,7 +116,7 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 	b := benchmark{output: output, busy: busyNow()}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("only", "*", "what to measure, with commas between: "+measurementNames()+"; * stands for any part of a name")
-	proxies := flags.String("proxies", "*", "the proxies, with commas between: directive, policy, stock, nginx, haproxy and those added")
+	proxies := flags.String("proxies", "*", "the proxies, with commas between: directive, policy, stock, stock-ours, nginx, haproxy and those added")
 	quick := flags.Bool("quick", false, "5 minutes instead of 30: other defaults for -rounds (3), -duration (0.5s), -bulk (0.25) and -fault (20s)")
 	flags.IntVar(&b.rounds, "rounds", 5, "alternating rounds")
 	flags.DurationVar(&b.duration, "duration", 3*time.Second, "how long each proxy is under load in a round; a transfer that has begun is finished")
@@ -217,13 +218,12 @@ func (b *benchmark) prepare(ctx context.Context, proxies string, added []string)
 	}
 	b.root = strings.TrimSpace(string(root))
 	if b.program == "" {
-		// The Caddy that users run.
-		b.program = filepath.Join(b.folder, "caddy")
-		command := exec.CommandContext(ctx, "go", "build", "-o", b.program, "./cmd/caddy")
-		command.Dir = b.root
-		if output, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("building cmd/caddy: %w\n%s", err, output)
+		if b.program, err = b.build(ctx, "caddy", "./cmd/caddy"); err != nil {
+			return err
 		}
+	}
+	if b.stock, err = b.build(ctx, "stock", "github.com/caddyserver/caddy/v2/cmd/caddy"); err != nil {
+		return err
 	}
 	if err := b.chooseContenders(proxies, added); err != nil {
 		return err
@@ -233,6 +233,17 @@ func (b *benchmark) prepare(ctx context.Context, proxies string, added []string)
 	}
 	b.cluster, err = startCluster(ctx, b.folder, b.piece)
 	return err
+}
+
+// build builds a command and returns its binary.
+func (b *benchmark) build(ctx context.Context, name, command string) (binary string, err error) {
+	binary = filepath.Join(b.folder, name)
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, command)
+	build.Dir = b.root
+	if output, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building %s: %w\n%s", command, err, output)
+	}
+	return binary, nil
 }
 
 // matches reports whether one of the patterns, with commas between, means this
@@ -250,7 +261,10 @@ func (b *benchmark) chooseContenders(wanted string, added []string) error {
 	all := []contender{
 		caddyContender("directive", "`tigergraph n1 n2 n3`", b.program, directiveSite),
 		caddyContender("policy", "`reverse_proxy` with `lb_policy tigergraph`", b.program, policySite),
-		caddyContender("stock", "`reverse_proxy` with `lb_policy cookie`", b.program, stockSite),
+		caddyContender("stock", "Caddy without the plugin, `reverse_proxy` with `lb_policy cookie`", b.stock, stockSite),
+		// Our binary is built with a profile and collects garbage less often. With
+		// it the configuration alone is compared.
+		caddyContender("stock-ours", "the same in our binary", b.program, stockSite),
 		nginxContender(),
 		haproxyContender(),
 	}
