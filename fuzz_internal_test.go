@@ -86,9 +86,11 @@ func FuzzPolicyBlock(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, block string) {
 		p := new(Policy)
-		d := caddyfile.NewTestDispenser("tigergraph {\n" + block + "\n}")
-		d.Next()
-		d.Reset()
+		tokens, err := caddyfile.Tokenize([]byte("tigergraph {\n"+block+"\n}"), "Testfile")
+		if err != nil {
+			return // by Caddy's lexer
+		}
+		d := caddyfile.NewDispenser(tokens)
 		if err := p.UnmarshalCaddyfile(d); err != nil {
 			if !strings.Contains(err.Error(), "Testfile:") {
 				t.Errorf("the error names no line: %v", err)
