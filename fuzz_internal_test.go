@@ -142,7 +142,7 @@ func FuzzDirective(f *testing.F) {
 // The address of a node that was completed is complete, and is that of no other
 // host.
 func FuzzAddress(f *testing.F) {
-	for _, seed := range []string{"", "m1", "m1:1", "[::1]", "::1", "[::1]:1", "https://m1", "http://", "unix//a", "tcp/m1", "fd/3", "{env.A}", "a/b", "://", "m1:", "[", "]", "[[a]]", "https://[::1]"} {
+	for _, seed := range []string{"", "m1", "m1:1", "[::1]", "::1", "[::1]:1", "https://m1", "http://", "unix//a", "tcp/m1", "fd/3", "{env.A}", "a/b", "://", "m1:", "[", "]", "[[a]]", "https://[::1]", "0]0", "[0]::", "[]:1"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, node string) {
