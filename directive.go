@@ -234,7 +234,7 @@ func hasWellFormedBrackets(node string) bool {
 		return true
 	}
 	inside, rest, closed := strings.Cut(strings.TrimPrefix(host, "["), "]")
-	return strings.HasPrefix(host, "[") && closed && inside != "" && (rest == "" || rest[0] == ':') &&
+	return strings.HasPrefix(host, "[") && closed && inside != "" && (rest == "" || strings.LastIndexByte(rest, ':') == 0) &&
 		strings.Count(node, "[") == 1 && strings.Count(node, "]") == 1
 }
 

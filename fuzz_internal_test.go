@@ -86,9 +86,11 @@ func FuzzPolicyBlock(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, block string) {
 		p := new(Policy)
-		d := caddyfile.NewTestDispenser("tigergraph {\n" + block + "\n}")
-		d.Next()
-		d.Reset()
+		tokens, err := caddyfile.Tokenize([]byte("tigergraph {\n"+block+"\n}"), "Testfile")
+		if err != nil {
+			return // by Caddy's lexer
+		}
+		d := caddyfile.NewDispenser(tokens)
 		if err := p.UnmarshalCaddyfile(d); err != nil {
 			if !strings.Contains(err.Error(), "Testfile:") {
 				t.Errorf("the error names no line: %v", err)
@@ -140,7 +142,7 @@ func FuzzDirective(f *testing.F) {
 // The address of a node that was completed is complete, and is that of no other
 // host.
 func FuzzAddress(f *testing.F) {
-	for _, seed := range []string{"", "m1", "m1:1", "[::1]", "::1", "[::1]:1", "https://m1", "http://", "unix//a", "tcp/m1", "fd/3", "{env.A}", "a/b", "://", "m1:", "[", "]", "[[a]]", "https://[::1]"} {
+	for _, seed := range []string{"", "m1", "m1:1", "[::1]", "::1", "[::1]:1", "https://m1", "http://", "unix//a", "tcp/m1", "fd/3", "{env.A}", "a/b", "://", "m1:", "[", "]", "[[a]]", "https://[::1]", "0]0", "[0]::", "[]:1"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, node string) {

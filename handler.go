@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -158,6 +159,9 @@ func (w *responseWriter) adjust(status int) {
 		return
 	}
 	policy, secure := choiceFor(w.request)
+	if policy != nil && policy.cookie != nil {
+		policy.dropForeignCookies(header)
+	}
 	if secure {
 		response.Secure(header["Set-Cookie"])
 	}
@@ -210,6 +214,24 @@ func choiceFor(r *http.Request) (policy *Policy, secure bool) {
 		return memory.policy, memory.secure
 	}
 	return nil, (&call{policy: new(Policy), request: r, vars: vars}).isSecure()
+}
+
+// dropForeignCookies removes cookies of the policy's name that the policy did not
+// set: a node's own, or those of another edge behind this one.
+func (p *Policy) dropForeignCookies(header http.Header) {
+	if !response.Has(header["Set-Cookie"], p.cookie.name) {
+		return
+	}
+	ours := p.roster.Load().cookies
+	kept := slices.DeleteFunc(header["Set-Cookie"], func(line string) bool {
+		return response.Has([]string{line}, p.cookie.name) &&
+			!slices.ContainsFunc(ours, func(c cookieLines) bool { return line == c.plain || line == c.secure })
+	})
+	if len(kept) > 0 {
+		header["Set-Cookie"] = kept
+	} else {
+		delete(header, "Set-Cookie")
+	}
 }
 
 // takeBackCookie removes a policy's cookie from a response.

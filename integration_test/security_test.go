@@ -187,3 +187,26 @@ func TestLogsKeepTheGSQLSessionToThemselves(t *testing.T) {
 		}
 	}
 }
+
+func TestANodeCannotSayWhereItsClientsBelong(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	e := newEdge(t)
+	e.load(cluster(nodes, ""))
+	nodes[0].SetFault(tgnode.GUI, tgnode.Fault{
+		Mode: tgnode.Answer, Status: 200, Path: "/api/forge", Body: "{}",
+		Fields: []tgnode.Field{{Name: "Set-Cookie", Value: "TigerGraphNode=forged; Path=/"}, {Name: "Set-Cookie", Value: "TigerGraphNodes=another; Path=/"}},
+	})
+	b := e.newBrowser(2)
+	first := b.get("/api/forge")
+	value, times := first.cookie("TigerGraphNode")
+	if times != 1 || value == "forged" || value != b.ourCookie() {
+		t.Errorf("a new client gets %q", first.Header["Set-Cookie"])
+	}
+	second := b.get("/api/forge")
+	if _, times := second.cookie("TigerGraphNode"); times != 0 || b.ourCookie() != value {
+		t.Errorf("a client that has one gets %q", second.Header["Set-Cookie"])
+	}
+	if other, _ := second.cookie("TigerGraphNodes"); other != "another" {
+		t.Errorf("the node's own cookie is lost in %q", second.Header["Set-Cookie"])
+	}
+}

@@ -152,6 +152,7 @@ type soak struct {
 // edgeSize is what grows in an edge that leaks.
 type edgeSize struct {
 	goroutines int // those of kept connections to nodes left out
+	kept       int // connections to nodes
 	heap       int // bytes that live
 }
 
@@ -230,11 +231,15 @@ func (s *soak) size() (size edgeSize) {
 	_, profile := s.ask(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", "")
 	for group := range strings.SplitSeq(profile, "\n\n") {
 		// Connections to the nodes are kept for five minutes.
-		if strings.Contains(group, "net/http.(*persistConn)") {
+		count := profiledGroup.FindStringSubmatch(group)
+		if count == nil {
 			continue
 		}
-		if count := profiledGroup.FindStringSubmatch(group); count != nil {
-			number, _ := strconv.Atoi(count[1])
+		switch number, _ := strconv.Atoi(count[1]); {
+		case strings.Contains(group, "net/http.(*persistConn).readLoop"):
+			size.kept += number
+		case strings.Contains(group, "net/http.(*persistConn)"):
+		default:
 			size.goroutines += number
 		}
 	}
@@ -269,12 +274,13 @@ func (s *soak) warmUp() edgeSize {
 
 // coolDown waits until the edge is as small as before, give or take what may be
 // under way at a moment, and the tables that are made at the first need: of moved
-// clients, metrics, buffers.
+// clients, metrics, buffers. A connection to a node that is kept has two buffers of
+// 4 KiB, and what goes with them.
 func (s *soak) coolDown(before edgeSize) (after edgeSize) {
-	const goroutines, heap = 5, 6 << 20
+	const goroutines, heap, heapOfConnection = 5, 6 << 20, 16 << 10
 	for deadline := time.Now().Add(enough); ; time.Sleep(200 * time.Millisecond) {
 		after = s.size()
-		if after.goroutines <= before.goroutines+goroutines && after.heap <= before.heap+heap {
+		if after.goroutines <= before.goroutines+goroutines && after.heap <= before.heap+heap+heapOfConnection*after.kept {
 			return after
 		}
 		if time.Now().After(deadline) {
@@ -613,8 +619,8 @@ func (s *soak) report(before, after edgeSize) {
 	}
 	fmt.Fprintf(&out, "\n%d sessions; %d entries in the nodes' journals, %d of them executions\n", len(s.records.logins), len(s.records.arrivals), executed)
 	fmt.Fprintf(&out, "services that were slow without a fault: %s in all\n", watched.Round(time.Millisecond))
-	fmt.Fprintf(&out, "the edge at rest: %d goroutines, %d KiB; afterwards %d, %d KiB; most seen %d, %d KiB\n",
-		before.goroutines, before.heap>>10, after.goroutines, after.heap>>10, s.most.goroutines, s.most.heap>>10)
+	fmt.Fprintf(&out, "the edge at rest: %d goroutines, %d KiB; afterwards %d, %d KiB, %d connections kept; most seen %d, %d KiB\n",
+		before.goroutines, before.heap>>10, after.goroutines, after.heap>>10, after.kept, s.most.goroutines, s.most.heap>>10)
 	fmt.Fprintf(&out, "\nwhat was made to fail, and until all was well again:\n")
 	slices.Sort(s.fates)
 	for _, fate := range s.fates {

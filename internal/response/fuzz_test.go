@@ -11,8 +11,14 @@ import (
 // nothing away.
 func FuzzHeader(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"TigerGraphApp=1; Path=/", "public, max-age=60"}, {"", ""}, {"=;", ",,,"}, {`{"a":"b; Secure"}`, "no-store"}, {"a=b;secure;", "PUBLIC"},
-		{"a=b; Secure=1", "private"}, {"a\x00=b", "no-cache, public , x=\"public\""}, {"a=b; Path=/; ;", "public"},
+		{"TigerGraphApp=1; Path=/", "public, max-age=60"},
+		{"", ""},
+		{"=;", ",,,"},
+		{`{"a":"b; Secure"}`, "no-store"},
+		{"a=b;secure;", "PUBLIC"},
+		{"a=b; Secure=1", "private"},
+		{"a\x00=b", "no-cache, public , x=\"public\""},
+		{"a=b; Path=/; ;", "public"},
 	} {
 		f.Add(seed[0], seed[1], "GET")
 	}
