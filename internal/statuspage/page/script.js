@@ -389,7 +389,7 @@
 			set(tile.use, "href", "#shape-" + is);
 			if (state.nodes.length === 0) continue;
 			if (whole.fail_open) {
-				banners.push(["Failing open: " + serviceNames[name], "Every node is down by its checks. Requests are sent to them all the same, for checks must never empty a pool that works."]);
+				banners.push(["Failing open: " + serviceNames[name], "Every node that takes new clients is down by its checks. Requests are sent there all the same, for checks must never empty a pool that works."]);
 			} else if (whole.unavailable) {
 				banners.push(["Nobody serves " + serviceNames[name], "No node can take a new client's request. It is answered with 503."]);
 			}

@@ -1,0 +1,17 @@
+package tigergraph
+
+import (
+	"testing"
+	"time"
+)
+
+func TestDurationsAreWrittenInFewLetters(t *testing.T) {
+	for duration, want := range map[time.Duration]string{
+		time.Hour: "1h", 90 * time.Minute: "1h30m", time.Minute: "1m", 45 * time.Second: "45s",
+		time.Hour + 5*time.Second: "1h0m5s", 10 * time.Minute: "10m", 24 * time.Hour: "24h", 500 * time.Millisecond: "500ms",
+	} {
+		if got := brief(duration); got != want {
+			t.Errorf("%s is written %q, want %q", duration, got, want)
+		}
+	}
+}
