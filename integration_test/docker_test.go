@@ -468,7 +468,7 @@ func (d *dockerTest) testVariables(t *testing.T) {
 
 func (d *dockerTest) testOwnCaddyfile(t *testing.T) {
 	own := writeCaddyfile(t, ":80 {\n\trespond \"{$GREETING:my own}\"\n}\n")
-	if err := os.Chmod(own, 0o644); err != nil { //nolint:gosec // another user reads it
+	if err := os.Chmod(own, 0o644); err != nil { // another user reads it
 		t.Fatal(err)
 	}
 	container := d.start("own", "--publish", "127.0.0.1::80", "--volume", own+":/etc/caddy/Caddyfile:ro", d.image)
@@ -501,7 +501,7 @@ func (d *dockerTest) testCluster(t *testing.T) {
 
 	// A certificate authority that validates by ACME, as Let's Encrypt does.
 	authority := writeCaddyfile(t, "{\n\tskip_install_trust\n}\nhttps://authority {\n\ttls internal\n\tacme_server\n}\n")
-	if err := os.Chmod(authority, 0o644); err != nil { //nolint:gosec // another user reads it
+	if err := os.Chmod(authority, 0o644); err != nil { // another user reads it
 		t.Fatal(err)
 	}
 	ca := d.start("authority", "--network", network, "--network-alias", "authority", "--volume", authority+":/etc/caddy/Caddyfile:ro", d.image)
@@ -510,7 +510,7 @@ func (d *dockerTest) testCluster(t *testing.T) {
 		_, err := d.try("cp", ca+":/data/caddy/pki/authorities/local/root.crt", root)
 		return err == nil
 	})
-	if err := os.Chmod(root, 0o644); err != nil { //nolint:gosec // another user reads it
+	if err := os.Chmod(root, 0o644); err != nil { // another user reads it
 		t.Fatal(err)
 	}
 	certificate, err := os.ReadFile(root)
