@@ -79,6 +79,26 @@ func (d *docker) startDaemon() {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(func() { os.RemoveAll(folder) })
+	// The daemon leaves its bridge and its rules behind, one of which forwards
+	// nothing that is not its own.
+	if rules, err := exec.Command("iptables-save").Output(); err == nil {
+		for table, chains := range map[string]string{
+			"filter": ":INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\n",
+			"nat":    ":PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\n",
+		} {
+			if !bytes.Contains(rules, []byte("*"+table+"\n")) { // nobody has used it yet
+				rules = append(rules, "*"+table+"\n"+chains+"COMMIT\n"...)
+			}
+		}
+		d.t.Cleanup(func() {
+			restore := exec.Command("iptables-restore")
+			restore.Stdin = bytes.NewReader(rules)
+			if output, err := restore.CombinedOutput(); err != nil {
+				d.t.Errorf("iptables-restore: %v\n%s", err, output)
+			}
+			_ = exec.Command("ip", "link", "delete", "docker0").Run() // there may be none
+		})
+	}
 	socket, output := "unix://"+folder+"/socket", new(buffer)
 	daemon := exec.Command(program, "--data-root", folder+"/data", "--exec-root", folder+"/exec", "--pidfile", folder+"/pid", "--host", socket)
 	daemon.Stdout, daemon.Stderr = output, output
