@@ -627,14 +627,14 @@ func (d *dockerTest) testCluster(t *testing.T) {
 				}
 			}
 			again := browser()
-			if node := again.login(); node == failure.node {
+			if node := again.relogin(); node == failure.node {
 				t.Errorf("a login went to %s", node)
 			}
 			d.run(failure.mend...)
 			eventually(t, "the node is up again", func() bool { return d.verdict(edge, failure.node) == "up" })
 			user := users[failure.node]
 			delete(users, failure.node)
-			user.home = user.browser.login()
+			user.home = user.browser.relogin()
 			if node, _ := user.browser.whoami(); node != user.home {
 				t.Errorf("the session of %s is sent to %s", user.home, node)
 			}
@@ -645,7 +645,7 @@ func (d *dockerTest) testCluster(t *testing.T) {
 					d.run("exec", edge, "caddy", "tigergraph", "drain", other, "--force")
 				}
 			}
-			eventually(t, "a login on the node", func() bool { return fresh.browser.login() == failure.node })
+			eventually(t, "a login on the node", func() bool { return fresh.browser.relogin() == failure.node })
 			for _, other := range []string{"m1", "m2", "m3"} {
 				if other != failure.node {
 					d.run("exec", edge, "caddy", "tigergraph", "ready", other)
