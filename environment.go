@@ -187,7 +187,7 @@ func checkFiles(count int) func(value string) error {
 			if !path.IsAbs(file) {
 				return fmt.Errorf("'%s' must be a whole path, from / on", file)
 			}
-			if _, err := os.ReadFile(file); err != nil { //nolint:gosec // the administrator's own file
+			if _, err := os.ReadFile(file); err != nil { //nolint:gosec // the administrator names it
 				return err
 			}
 		}

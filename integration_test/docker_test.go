@@ -79,6 +79,26 @@ func (d *docker) startDaemon() {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(func() { os.RemoveAll(folder) })
+	// The daemon leaves its bridge and its rules behind, one of which forwards
+	// nothing that is not its own.
+	if rules, err := exec.Command("iptables-save").Output(); err == nil {
+		for table, chains := range map[string]string{
+			"filter": ":INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\n",
+			"nat":    ":PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\n",
+		} {
+			if !bytes.Contains(rules, []byte("*"+table+"\n")) { // nobody has used it yet
+				rules = append(rules, "*"+table+"\n"+chains+"COMMIT\n"...)
+			}
+		}
+		d.t.Cleanup(func() {
+			restore := exec.Command("iptables-restore")
+			restore.Stdin = bytes.NewReader(rules)
+			if output, err := restore.CombinedOutput(); err != nil {
+				d.t.Errorf("iptables-restore: %v\n%s", err, output)
+			}
+			_ = exec.Command("ip", "link", "delete", "docker0").Run() // there may be none
+		})
+	}
 	socket, output := "unix://"+folder+"/socket", new(buffer)
 	daemon := exec.Command(program, "--data-root", folder+"/data", "--exec-root", folder+"/exec", "--pidfile", folder+"/pid", "--host", socket)
 	daemon.Stdout, daemon.Stderr = output, output
@@ -468,7 +488,7 @@ func (d *dockerTest) testVariables(t *testing.T) {
 
 func (d *dockerTest) testOwnCaddyfile(t *testing.T) {
 	own := writeCaddyfile(t, ":80 {\n\trespond \"{$GREETING:my own}\"\n}\n")
-	if err := os.Chmod(own, 0o644); err != nil { //nolint:gosec // another user reads it
+	if err := os.Chmod(own, 0o644); err != nil { // another user reads it
 		t.Fatal(err)
 	}
 	container := d.start("own", "--publish", "127.0.0.1::80", "--volume", own+":/etc/caddy/Caddyfile:ro", d.image)
@@ -501,7 +521,7 @@ func (d *dockerTest) testCluster(t *testing.T) {
 
 	// A certificate authority that validates by ACME, as Let's Encrypt does.
 	authority := writeCaddyfile(t, "{\n\tskip_install_trust\n}\nhttps://authority {\n\ttls internal\n\tacme_server\n}\n")
-	if err := os.Chmod(authority, 0o644); err != nil { //nolint:gosec // another user reads it
+	if err := os.Chmod(authority, 0o644); err != nil { // another user reads it
 		t.Fatal(err)
 	}
 	ca := d.start("authority", "--network", network, "--network-alias", "authority", "--volume", authority+":/etc/caddy/Caddyfile:ro", d.image)
@@ -510,7 +530,7 @@ func (d *dockerTest) testCluster(t *testing.T) {
 		_, err := d.try("cp", ca+":/data/caddy/pki/authorities/local/root.crt", root)
 		return err == nil
 	})
-	if err := os.Chmod(root, 0o644); err != nil { //nolint:gosec // another user reads it
+	if err := os.Chmod(root, 0o644); err != nil { // another user reads it
 		t.Fatal(err)
 	}
 	certificate, err := os.ReadFile(root)
@@ -607,14 +627,14 @@ func (d *dockerTest) testCluster(t *testing.T) {
 				}
 			}
 			again := browser()
-			if node := again.login(); node == failure.node {
+			if node := again.relogin(); node == failure.node {
 				t.Errorf("a login went to %s", node)
 			}
 			d.run(failure.mend...)
 			eventually(t, "the node is up again", func() bool { return d.verdict(edge, failure.node) == "up" })
 			user := users[failure.node]
 			delete(users, failure.node)
-			user.home = user.browser.login()
+			user.home = user.browser.relogin()
 			if node, _ := user.browser.whoami(); node != user.home {
 				t.Errorf("the session of %s is sent to %s", user.home, node)
 			}
@@ -625,7 +645,7 @@ func (d *dockerTest) testCluster(t *testing.T) {
 					d.run("exec", edge, "caddy", "tigergraph", "drain", other, "--force")
 				}
 			}
-			eventually(t, "a login on the node", func() bool { return fresh.browser.login() == failure.node })
+			eventually(t, "a login on the node", func() bool { return fresh.browser.relogin() == failure.node })
 			for _, other := range []string{"m1", "m2", "m3"} {
 				if other != failure.node {
 					d.run("exec", edge, "caddy", "tigergraph", "ready", other)

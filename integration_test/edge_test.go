@@ -388,6 +388,23 @@ func (b *browser) login() string {
 	return node
 }
 
+// relogin logs in after a node has failed, and returns the name of the node that
+// took the login. A login that meets a connection that is just breaking is not
+// sent twice, so it may take several.
+func (b *browser) relogin() string {
+	b.t.Helper()
+	eventually(b.t, "a login works", func() bool {
+		a, err := b.try(http.MethodPost, "/api/auth/login", []byte(`{"username":"tigergraph","password":"`+tgnode.Password+`"}`),
+			"Content-Type", "application/json")
+		return err == nil && a.StatusCode == http.StatusOK
+	})
+	node, status := b.whoami()
+	if status != http.StatusOK {
+		b.t.Fatalf("the session is unknown right after the login: %d", status)
+	}
+	return node
+}
+
 // whoami returns the node that knows the session, and the status of the answer.
 func (b *browser) whoami() (node string, status int) {
 	b.t.Helper()

@@ -163,7 +163,7 @@ func TestReplicasInKubernetesAgreeWhileTheNodesChange(t *testing.T) {
 		}
 	}
 	names.point(service, rest...)
-	again := user.login()
+	again := user.relogin()
 	if again == home {
 		t.Fatalf("%s is off and takes a login", home)
 	}

@@ -136,7 +136,7 @@ func checkServes(t *testing.T, binary string) {
 		}
 	}
 	cluster.Node(home).Stop()
-	if again := b.login(); again == home {
+	if again := b.relogin(); again == home {
 		t.Errorf("%s is off and answers", home)
 	}
 }
