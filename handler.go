@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -160,7 +161,7 @@ func (w *responseWriter) adjust(status int) {
 	}
 	policy, secure := choiceFor(w.request)
 	if policy != nil && policy.cookie != nil {
-		policy.dropForeignCookies(header)
+		policy.dropForeignCookies(header, w.request)
 	}
 	if secure {
 		response.Secure(header["Set-Cookie"])
@@ -216,22 +217,53 @@ func choiceFor(r *http.Request) (policy *Policy, secure bool) {
 	return nil, (&call{policy: new(Policy), request: r, vars: vars}).isSecure()
 }
 
-// dropForeignCookies removes cookies of the policy's name that the policy did not
-// set: a node's own, or those of another edge behind this one.
-func (p *Policy) dropForeignCookies(header http.Header) {
+// dropForeignCookies removes cookies of the policy's name that lead to another node
+// than the one that was chosen, or to none: a node's own, or those of another edge
+// behind this one.
+func (p *Policy) dropForeignCookies(header http.Header, r *http.Request) {
 	if !response.Has(header["Set-Cookie"], p.cookie.name) {
 		return
 	}
-	ours := p.roster.Load().cookies
+	chosen, roster := chosenFor(r), p.roster.Load()
 	kept := slices.DeleteFunc(header["Set-Cookie"], func(line string) bool {
-		return response.Has([]string{line}, p.cookie.name) &&
-			!slices.ContainsFunc(ours, func(c cookieLines) bool { return line == c.plain || line == c.secure })
+		if !response.Has([]string{line}, p.cookie.name) {
+			return false
+		}
+		if roster.tokens == nil { // no policy could have set one
+			return true
+		}
+		value, _, _ := strings.Cut(line[len(p.cookie.name)+1:], ";")
+		pin, valid := roster.tokens.Lookup(value)
+		return !valid || !slices.Contains(chosen, roster.members[pin.Node])
 	})
 	if len(kept) > 0 {
 		header["Set-Cookie"] = kept
 	} else {
 		delete(header, "Set-Cookie")
 	}
+}
+
+// chosenFor returns the nodes that policies have chosen for the request, each its
+// last.
+func chosenFor(r *http.Request) (chosen []*member) {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	newest := (&call{request: r}).newestVisit()
+	switch memory := vars[memoryKey].(type) {
+	case *choice:
+		if newest == nil {
+			return []*member{memory.member}
+		}
+	case *visit:
+		if newest == nil {
+			newest = memory
+		}
+	}
+	for v := newest; v != nil; v = v.others {
+		if v.chosen != nil {
+			chosen = append(chosen, v.chosen)
+		}
+	}
+	return chosen
 }
 
 // takeBackCookie removes a policy's cookie from a response.
