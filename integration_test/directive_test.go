@@ -343,7 +343,7 @@ func TestLargeHeadersPassBothWays(t *testing.T) {
 	nodes[0].SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Answer, Status: 302, Fields: []tgnode.Field{
 		{Name: "Location", Value: "/studio/?" + large}, {Name: "Set-Cookie", Value: "TigerGraphApp=" + large[:4000]},
 	}})
-	if a := b.get("/api/auth/saml/login"); a.StatusCode != 302 || len(a.Header.Get("Location")) != len("/studio/?")+len(large) {
+	if a := b.get("/api/auth/saml/login"); a.StatusCode != http.StatusFound || len(a.Header.Get("Location")) != len("/studio/?")+len(large) {
 		t.Errorf("%d with a Location of %d bytes", a.StatusCode, len(a.Header.Get("Location")))
 	}
 	nodes[0].ClearFaults()

@@ -2,6 +2,7 @@ package asyncquery
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func TestSubmissions(t *testing.T) {
 		{"/api/restpp/query/social/friends", "true", false},
 		{"/gsqlserver/interpreted_query", "true", false},
 	} {
-		r := httptest.NewRequest("GET", "http://edge"+test.target, nil)
+		r := httptest.NewRequest(http.MethodGet, "http://edge"+test.target, nil)
 		if test.async != "" {
 			r.Header.Set("GSQL-ASYNC", test.async)
 		}
