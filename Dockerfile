@@ -47,7 +47,9 @@ LABEL org.opencontainers.image.title="caddy-tigergraph" \
 	org.opencontainers.image.base.name="docker.io/library/caddy:${CADDY_VERSION}" \
 	org.opencontainers.image.version="${PLUGIN_VERSION}" \
 	org.opencontainers.image.revision="${REVISION}"
+# GOGC: a proxy throws away much and holds little, see docs/performance.md.
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	GOGC=400 \
 	XDG_CONFIG_HOME=/config \
 	XDG_DATA_HOME=/data
 # Certificates, and the key of the cookies.
