@@ -50,7 +50,8 @@ func (b *benchmark) circumstances() (lines []string) {
 		machine += fmt.Sprintf(", %.0f GB of memory", kilobytes*1024/gigabyte)
 	}
 	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		machine += ", Linux " + strings.TrimSpace(string(kernel))
+		version, _, _ := strings.Cut(strings.TrimSpace(string(kernel)), "-")
+		machine += ", Linux " + version
 	}
 	lines = append(lines, machine+"; clients, proxies and nodes share it, over loopback")
 	if b.busy != "" {
