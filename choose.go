@@ -174,7 +174,7 @@ func (c *call) chooseOwn() *reverseproxy.Upstream {
 	if i != affinity.NoPin {
 		own, pinned := c.roster.byPool[i], i == pin
 		standing := c.standing(i, nil)
-		if pinned {
+		if pinned && c.service == service.GUI {
 			c.trustVerdict(&standing, i)
 		}
 		if standing.Suits(pinned) && (pinned || c.warmth(own) == 1) {
@@ -221,9 +221,10 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 		// A dynamic pool may lack it, as DNS leaves out a node that is not ready.
 		if pinned = c.position(v.holder); pinned != affinity.NoPin {
 			standings[pinned].Backup = false // the data that matters is its alone
+			c.trustVerdict(&standings[pinned], pinned)
 		}
 	case v.pinned != nil:
-		if pinned = c.position(v.pinned); pinned != affinity.NoPin {
+		if pinned = c.position(v.pinned); pinned != affinity.NoPin && c.service == service.GUI {
 			c.trustVerdict(&standings[pinned], pinned)
 		}
 	}
@@ -473,12 +474,12 @@ func (c *call) standing(i int, failed []*member) affinity.Standing {
 	return standing
 }
 
-// trustVerdict lets a session's node count as healthy if its checks are sure that
-// the application server is up. Caddy's passive checks count a node's failures over
-// all of its services: a few requests to a RESTPP that is dead would cost all users
-// of the node their sessions.
+// trustVerdict lets the one node that can serve a request count as healthy if its
+// checks are sure that the service is up. Caddy's passive checks count a node's
+// failures over all of its services: a few requests to a RESTPP that is dead would
+// cost all users of the node their sessions.
 func (c *call) trustVerdict(standing *affinity.Standing, i int) {
-	if standing.Healthy || c.service != service.GUI || !c.policy.onlyPassive {
+	if standing.Healthy || !c.policy.onlyPassive {
 		return
 	}
 	if m := c.roster.byPool[i]; m.prober != nil && m.prober.isSurelyUp(c.service) {

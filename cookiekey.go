@@ -64,7 +64,7 @@ func (k *generatedKey) load(ctx context.Context) ([]byte, error) {
 // storageName returns what tells a storage from others, "" if nothing does.
 func storageName(storage certmagic.Storage) string {
 	if named, ok := storage.(fmt.Stringer); ok {
-		return named.String()
+		return fmt.Sprintf("%T %s", storage, named)
 	}
 	return ""
 }

@@ -64,6 +64,8 @@ type App struct {
 	queries *rememberedQueries
 	feed    *statuspage.Feed
 
+	// mu is never held where the lock of a policy or of the feed is taken: those
+	// who hold one of them ask the app.
 	mu       sync.Mutex
 	nodes    map[string]*node
 	policies []*Policy
@@ -147,21 +149,22 @@ func (a *App) Provision(ctx caddy.Context) error {
 // Start readies the policies' cookies, keeps them up to date, and lets the probes
 // begin.
 func (a *App) Start() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, policy := range a.policies {
+	policies := a.allPolicies()
+	for _, policy := range policies {
 		if err := policy.readyCookies(); err != nil {
 			return err
 		}
 	}
-	for _, policy := range a.policies {
+	for _, policy := range policies {
 		policy.startProbes()
 	}
-	if slices.ContainsFunc(a.policies, func(p *Policy) bool { return p.dynamic }) {
+	if slices.ContainsFunc(policies, func(p *Policy) bool { return p.dynamic }) {
 		a.inheritDrains()
 	}
 	ctx, cancel := context.WithCancel(a.ctx)
+	a.mu.Lock()
 	a.stop = cancel
+	a.mu.Unlock()
 	go a.refresh(ctx)
 	liveApps.add(a)
 	return nil
@@ -170,14 +173,15 @@ func (a *App) Start() error {
 // Stop ends what Start began. Requests outlive it, so nothing is released that
 // choosing a node reads.
 func (a *App) Stop() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	liveApps.remove(a)
 	a.feed.End()
-	if a.stop != nil {
-		a.stop()
+	a.mu.Lock()
+	stop := a.stop
+	a.mu.Unlock()
+	if stop != nil {
+		stop()
 	}
-	for _, policy := range a.policies {
+	for _, policy := range a.allPolicies() {
 		policy.stopProbes()
 	}
 	return nil
@@ -221,16 +225,12 @@ type nodeEvent struct {
 var transitions = history.New(200)
 
 // announce makes a change of a verdict known.
-func (a *App) announce(address string, checked service.Service, before health.Verdict, report probeReport) {
+func (a *App) announce(address string, checked service.Service, report probeReport) {
 	countTransition(address, checked.String(), report.Verdict.String())
 	fields := []zap.Field{
 		zap.String("node", address), zap.String("service", checked.String()), zap.Int("streak", report.Streak),
 	}
 	event := nodeEvent{name: "node_up", node: address, service: checked.String()}
-	transitions.Add(history.Transition{
-		Time: report.since.UTC().Round(0), Node: address, Service: checked.String(),
-		From: before.String(), To: report.Verdict.String(), Why: report.why(),
-	})
 	if report.Verdict == health.Down {
 		event.name = "node_down"
 		a.logger.Warn("node is down", append(fields, zap.String("last_error", report.lastError))...)
@@ -317,6 +317,7 @@ func (a *App) acquire(address string) *node {
 		return &node{address: address}
 	}
 	pooled, _, _ := nodes.LoadOrNew(address, func() (caddy.Destructor, error) { // which never fails
+		displacedTotal.WithLabelValues(address) // increase() sees nothing of a series that begins with what it counts
 		return &node{address: address}, nil
 	})
 	a.nodes[address] = pooled.(*node)
@@ -324,8 +325,7 @@ func (a *App) acquire(address string) *node {
 }
 
 // inheritDrains keeps the nodes that are draining in the running configuration,
-// which is about to be replaced: a dynamic pool may name them again. The caller
-// holds the lock.
+// which is about to be replaced: a dynamic pool may name them again.
 func (a *App) inheritDrains() {
 	running := liveApps.newest()
 	if running == nil {
@@ -333,6 +333,8 @@ func (a *App) inheritDrains() {
 	}
 	running.mu.Lock()
 	defer running.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for address, n := range running.nodes {
 		if n.draining.Load() {
 			a.acquire(address)
@@ -342,13 +344,15 @@ func (a *App) inheritDrains() {
 
 // Cleanup gives up the nodes. What they are can still be read.
 func (a *App) Cleanup() error {
+	if a.feed != nil {
+		a.feed.End()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.released || a.queries == nil {
 		return nil
 	}
 	a.released = true
-	a.feed.End()
 	var errs []error
 	if _, err := queryPool.Delete("queries"); err != nil {
 		errs = append(errs, fmt.Errorf("giving up the memory of asynchronous queries: %w", err))

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
@@ -142,6 +143,12 @@ func newProber(address string, node reverseproxy.DialInfo, checker HealthChecker
 		}
 	}
 	labelled.add(address)
+	for _, s := range p.services {
+		if s != nil { // increase() sees nothing of a series that begins with what it counts
+			transitionsTotal.WithLabelValues(address, s.service.String(), health.Up.String())
+			transitionsTotal.WithLabelValues(address, s.service.String(), health.Down.String())
+		}
+	}
 	return p
 }
 
@@ -292,6 +299,13 @@ func (s *serviceProber) record(owner *probeOwner, plan ProbePlan, failure error,
 		s.report.since = began.Add(took)
 	}
 	report := s.report
+	// At every start each service comes up; that would drown what matters.
+	if changed && (before != health.Unknown || report.Verdict == health.Down) {
+		transitions.Add(history.Transition{
+			Time: report.since.UTC().Round(0), Node: s.address, Service: s.service.String(),
+			From: before.String(), To: report.Verdict.String(), Why: report.why(),
+		})
+	}
 	if changed && before == health.Down {
 		s.cameUp.Store(report.since.UnixNano())
 	}
@@ -305,7 +319,7 @@ func (s *serviceProber) record(owner *probeOwner, plan ProbePlan, failure error,
 			zap.Duration("latency", took), zap.Error(failure))
 	}
 	if changed {
-		owner.app.announce(s.address, s.service, before, report)
+		owner.app.announce(s.address, s.service, report)
 	}
 	return report.State
 }

@@ -170,7 +170,6 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 		Services:           make(map[string]statuspage.ServiceState, service.Count),
 		Nodes:              []statuspage.Node{},
 	}
-	s.History, s.HistorySeen = transitions.Newest()
 	type shareKey struct {
 		*member
 		service.Service
@@ -181,7 +180,8 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 		for _, policy := range a.allPolicies() {
 			outlook := policy.outlook(of)
 			state.FailOpen = state.FailOpen || outlook.failsOpen()
-			state.Unavailable = state.Unavailable || len(outlook.candidates) == 0
+			// A dynamic pool is empty until somebody has asked for it.
+			state.Unavailable = state.Unavailable || len(outlook.pool) > 0 && len(outlook.candidates) == 0
 			for m, share := range outlook.shares() {
 				shares[shareKey{m, of}] = share
 			}
@@ -215,6 +215,8 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 		}
 		s.Nodes = append(s.Nodes, node)
 	}
+	// At last, so that no verdict is shown without the change that led to it.
+	s.History, s.HistorySeen = transitions.Newest()
 	return s
 }
 

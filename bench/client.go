@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -109,6 +110,12 @@ func (c *client) login(ctx context.Context) error {
 	}
 	c.sent = exchange{} // the header is to have the cookies from now on
 	return nil
+}
+
+// become takes another client's address and cookies, so that both are on one node.
+func (c *client) become(other *client) {
+	c.close()
+	c.source, c.cookies, c.sent = other.source, slices.Clone(other.cookies), exchange{}
 }
 
 // do sends a request and reads the answer, all of it.

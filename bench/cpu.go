@@ -14,6 +14,7 @@ type cpuCase struct {
 	exchange exchange
 	clients  int
 	tls      bool
+	together bool // on one node
 	perGB    bool // the cost is that of a gigabyte, not of a request
 }
 
@@ -23,6 +24,7 @@ func (b *benchmark) cpuCases() (cases []cpuCase) {
 	for _, tls := range []bool{false, true} {
 		for _, c := range []cpuCase{
 			{name: "small", about: "small JSON", clients: b.clients, exchange: exchange{method: "GET", path: smallPath}},
+			{name: "one-node", about: "small JSON, all clients on one node", clients: b.clients, together: true, exchange: exchange{method: "GET", path: smallPath}},
 			{name: "1mb", about: "result of 1 MB", clients: b.clients, exchange: exchange{method: "GET", path: megabPath, download: megabyte}},
 			{name: "download", about: size + " down", clients: 1, perGB: true, exchange: exchange{method: "GET", path: fmt.Sprint(bulkPath, b.bulk), download: b.bulk}},
 			{name: "chunked", about: size + " down in chunks", clients: 1, perGB: true, exchange: exchange{method: "GET", path: fmt.Sprint(chunkedPath, b.bulk), download: b.bulk}},
@@ -59,6 +61,11 @@ func (b *benchmark) measureCPU(ctx context.Context, c cpuCase) (figures []figure
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
 		defer closeClients(clients[i])
+		if c.together {
+			for _, other := range clients[i][1:] {
+				other.become(clients[i][0])
+			}
+		}
 	}
 	runs := make([][]cpuRun, len(proxies))
 	for round := range b.rounds {

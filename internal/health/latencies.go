@@ -25,8 +25,8 @@ type latencyPoint struct {
 // LatencyStepAt returns the number of the step that a moment belongs to.
 func LatencyStepAt(moment time.Time) int64 { return moment.UnixNano() / int64(LatencyStep) }
 
-// Add adds a probe. A clock that was set back does not confuse it for longer than
-// a step.
+// Add adds a probe. After a clock was set back, probes count for the newest step
+// until it has caught up.
 func (l *Latencies) Add(step int64, passed bool, took time.Duration) {
 	if ahead := l.newest - step; l.newest != 0 && ahead > 0 && ahead < LatencyPoints {
 		step = l.newest

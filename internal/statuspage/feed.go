@@ -14,7 +14,7 @@ const (
 	pace = time.Second
 	// longestSilence is how long a stream is silent at most: the page takes more
 	// for a lost connection.
-	longestSilence = 5 * time.Second
+	longestSilence = 4 * time.Second
 	// mostStreams bounds what the streams cost. A page without one asks again and
 	// again instead.
 	mostStreams = 256
