@@ -105,7 +105,7 @@ func caddyVersion(program string) string {
 		return "of an unknown version"
 	}
 	version := ""
-	for _, module := range info.Deps {
+	for _, module := range append(info.Deps, &info.Main) {
 		if module.Path == "github.com/caddyserver/caddy/v2" {
 			version = "Caddy " + module.Version + ", "
 		}
