@@ -78,6 +78,12 @@ func TestTheImageIsConfiguredByItsEnvironment(t *testing.T) {
 			[]string{`"10.0.0.0/8"`, `"trusted_proxies_strict":1`},
 			nil, false,
 		},
+		{
+			"another header of the trusted proxies",
+			[]string{"GLOBAL_OPTIONS", "servers {\ntrusted_proxies static 192.0.2.0/24\ntrusted_proxies_strict\nclient_ip_headers CF-Connecting-IP\n}"},
+			[]string{`"192.0.2.0/24"`, `"client_ip_headers":["CF-Connecting-IP"]`},
+			nil, false,
+		},
 		{"metrics", []string{"METRICS_ADDRESS", ":9180"}, []string{`"listen":[":9180"]`, `"handler":"metrics"`}, nil, false},
 		{"level and grace", []string{"LOG_LEVEL", "debug", "GRACE_PERIOD", "1m"}, []string{`"level":"debug"`, `"grace_period":60000000000`}, nil, false},
 		{
@@ -140,6 +146,7 @@ func TestTheImageNamesTheVariableThatIsWrong(t *testing.T) {
 		{"TIGERGRAPH_NODES", "m1/gsql", "TIGERGRAPH_NODES is wrong: 'm1/gsql' is no node"},
 		{"TIGERGRAPH_NODES", "m$i", "TIGERGRAPH_NODES is wrong: 'm$i' holds a variable that nothing has expanded"},
 		{"COOKIE_KEY", "short", "COOKIE_KEY is wrong: it has 5 characters, and must have at least 16"},
+		{"PREVIOUS_COOKIE_KEY", "fedcba9876543210", "PREVIOUS_COOKIE_KEY is wrong: it needs COOKIE_KEY, which is not set"},
 		{"ACME_EMAIL", "nobody", "ACME_EMAIL is wrong: 'nobody' is no e-mail address"},
 		{"ACME_CA", "letsencrypt", "ACME_CA is wrong: 'letsencrypt' is no URL"},
 		{"ACME_CA_ROOT", "/nonesuch.pem", "ACME_CA_ROOT is wrong: open /nonesuch.pem"},
@@ -147,7 +154,10 @@ func TestTheImageNamesTheVariableThatIsWrong(t *testing.T) {
 		{"TLS", "cert.pem key.pem", "'cert.pem' must be a whole path"},
 		{"TRUSTED_PROXIES", "10.0.0.0/33", "TRUSTED_PROXIES is wrong: '10.0.0.0/33' is no range"},
 		{"TRUSTED_PROXIES", "10.0.0.0/8,::1", "TRUSTED_PROXIES is wrong: separate the ranges by blanks"},
-		{"METRICS_ADDRESS", "9180", "METRICS_ADDRESS is wrong: '9180' is no address to listen on"},
+		{"METRICS_ADDRESS", "9180", "METRICS_ADDRESS is wrong: '9180' must be a port alone, such as :9180"},
+		{"METRICS_ADDRESS", "127.0.0.1:9180", "METRICS_ADDRESS is wrong: '127.0.0.1:9180' must be a port alone, such as :9180"},
+		{"METRICS_ADDRESS", "0.0.0.0:9180", "METRICS_ADDRESS is wrong: '0.0.0.0:9180' must be a port alone, such as :9180"},
+		{"METRICS_ADDRESS", ":99999", "METRICS_ADDRESS is wrong: ':99999' must be a port alone, such as :9180"},
 		{"LOG_LEVEL", "loud", "LOG_LEVEL is wrong: 'loud' is none of DEBUG, INFO, WARN, ERROR"},
 		{"GRACE_PERIOD", "soon", "GRACE_PERIOD is wrong: 'soon' is no duration"},
 	} {
