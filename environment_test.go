@@ -79,6 +79,13 @@ func TestTheImageIsConfiguredByItsEnvironment(t *testing.T) {
 			nil, false,
 		},
 		{
+			"behind a proxy that does TLS",
+			[]string{"SITE", "http://", "SITE_DIRECTIVES", "respond /edge 200", "TRUSTED_PROXIES", "10.0.0.0/8"},
+			[]string{`"listen":[":80"]`, `"/edge"`},
+			[]string{`"host"`},
+			false,
+		},
+		{
 			"another header of the trusted proxies",
 			[]string{"GLOBAL_OPTIONS", "servers {\ntrusted_proxies static 192.0.2.0/24\ntrusted_proxies_strict\nclient_ip_headers CF-Connecting-IP\n}"},
 			[]string{`"192.0.2.0/24"`, `"client_ip_headers":["CF-Connecting-IP"]`},
