@@ -100,7 +100,8 @@ func TestTheGuidesRulesHold(t *testing.T) {
 		t.Errorf("a query is answered with %s, and %d arrived", got, arrived(tgnode.RESTPP))
 	}
 
-	// 127.0.0.0/8 is one of the private ranges; a stranger comes through a proxy.
+	// Who comes from a private network is as much a stranger, unless it is listed; that
+	// may be a proxy.
 	e.trustLoopback()
 	e.load(directivesOf(t, "security.md", "@strangers", nodes))
 	b := e.newBrowser(9)
@@ -108,6 +109,14 @@ func TestTheGuidesRulesHold(t *testing.T) {
 		if got := b.get(path, "X-Forwarded-For", "203.0.113.7").StatusCode; got != want {
 			t.Errorf("a stranger gets %d for %s, want %d", got, path, want)
 		}
+	}
+	for _, neighbour := range []string{"10.1.2.3", "192.168.0.7"} {
+		if got := b.get("/admin/", "X-Forwarded-For", neighbour).StatusCode; got != http.StatusForbidden {
+			t.Errorf("%s gets %d for /admin/", neighbour, got)
+		}
+	}
+	if got := b.get("/admin/").StatusCode; got != http.StatusForbidden {
+		t.Errorf("the proxy itself gets %d for /admin/", got)
 	}
 	if got := b.get("/admin/", "X-Forwarded-For", "192.0.2.44").StatusCode; got != http.StatusOK {
 		t.Errorf("the office gets %d for /admin/", got)
