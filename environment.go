@@ -10,6 +10,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -52,13 +53,13 @@ var environmentVariables = map[string]environment.Variable{
 	"SITE":                {Hint: "the name of the site, such as graph.example.com", Check: checkSite},
 	"TIGERGRAPH_NODES":    {Hint: "the nodes, such as \"m1 m2 m3\"", Check: checkNodeList},
 	"COOKIE_KEY":          {Check: checkCookieKey},
-	"PREVIOUS_COOKIE_KEY": {Check: checkCookieKey},
+	"PREVIOUS_COOKIE_KEY": {Check: checkCookieKey, Needs: "COOKIE_KEY"},
 	"ACME_EMAIL":          {Check: checkEmail},
 	"ACME_CA":             {Check: checkURL},
 	"ACME_CA_ROOT":        {Check: checkFiles(1)},
 	"TLS":                 {Check: checkTLS},
 	"TRUSTED_PROXIES":     {Check: checkRanges},
-	"METRICS_ADDRESS":     {Check: checkListener},
+	"METRICS_ADDRESS":     {Check: checkPort},
 	"LOG_LEVEL":           {Check: checkLogLevel},
 	"GRACE_PERIOD":        {Check: checkDuration},
 }
@@ -223,16 +224,12 @@ func checkRanges(value string) error {
 	return nil
 }
 
-func checkListener(value string) error {
-	if err := checkWord(value); err != nil {
-		return err
-	}
-	_, port, err := net.SplitHostPort(value)
-	if err == nil {
-		_, err = net.LookupPort("tcp", port)
-	}
-	if err != nil || port == "" || port == "0" {
-		return fmt.Errorf("'%s' is no address to listen on, such as :9180", value)
+// checkPort refuses a host: in the address of a site it is no address to listen on,
+// but the one host that is answered.
+func checkPort(value string) error {
+	port, found := strings.CutPrefix(value, ":")
+	if number, err := strconv.ParseUint(port, 10, 16); !found || err != nil || number == 0 {
+		return fmt.Errorf("'%s' must be a port alone, such as :9180", value)
 	}
 	return nil
 }

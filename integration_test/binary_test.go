@@ -131,3 +131,23 @@ func TestABinaryServesAndEndsCleanlyAndKeepsItsSessions(t *testing.T) {
 		}
 	}
 }
+
+// CADDY_ADMIN says to the server and to the image's health check alike where the
+// admin endpoint is.
+func TestTheHealthCheckReadsCaddyAdmin(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	admin := "CADDY_ADMIN=unix/" + filepath.Join(t.TempDir(), "admin.sock")
+	address := freeAddress(t)
+	p := startProcess(t, caddyBinary, "{\n\tpersist_config off\n}\nhttp://"+address+" {\n\ttigergraph "+addresses(nodes)+"\n}\n", admin)
+	p.listening(address)
+	check := func(environment ...string) (string, error) {
+		output, err := inHome(t, exec.Command(caddyBinary, "tigergraph", "status", "--alive"), environment...).CombinedOutput()
+		return string(output), err
+	}
+	if output, err := check(admin); err != nil || !strings.Contains(output, nodes[0].Addr()) {
+		t.Errorf("%v: %s", err, output)
+	}
+	if output, err := check("CADDY_ADMIN=unix/" + filepath.Join(t.TempDir(), "nobody.sock")); err == nil {
+		t.Errorf("where nobody listens it is well: %s", output)
+	}
+}

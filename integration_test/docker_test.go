@@ -33,6 +33,15 @@ type docker struct {
 	prefix      string // of the names of all that the test makes
 }
 
+// skip skips a test that was asked for, and says so also where go test keeps the
+// reasons of skipped tests to itself.
+func skip(t *testing.T, format string, arguments ...any) {
+	t.Helper()
+	reason := fmt.Sprintf(format, arguments...)
+	fmt.Fprintf(os.Stderr, "NOT TESTED: %s: %s\n", t.Name(), reason)
+	t.Skip(reason)
+}
+
 // newDocker finds a daemon, or starts one, or skips the test.
 func newDocker(t *testing.T) *docker {
 	t.Helper()
@@ -47,7 +56,7 @@ func newDocker(t *testing.T) *docker {
 		}
 	}
 	if d.client == "" {
-		t.Skip("there is no docker client that can use BuildKit: install docker.io, or docker-ce with docker-buildx-plugin")
+		skip(t, "there is no docker client that can use BuildKit: install docker.io, or docker-ce with docker-buildx-plugin")
 	}
 	if _, err := d.try("version"); err != nil {
 		d.startDaemon()
@@ -72,7 +81,7 @@ func (d *docker) startDaemon() {
 	d.t.Helper()
 	program, err := exec.LookPath("dockerd")
 	if err != nil || os.Getuid() != 0 {
-		d.t.Skip("no Docker daemon answers, and none can be started: that takes root and dockerd (Debian's package docker.io)")
+		skip(d.t, "no Docker daemon answers, and none can be started: that takes root and dockerd (Debian's package docker.io)")
 	}
 	folder, err := os.MkdirTemp("", "docker-")
 	if err != nil {
@@ -103,7 +112,7 @@ func (d *docker) startDaemon() {
 	daemon := exec.Command(program, "--data-root", folder+"/data", "--exec-root", folder+"/exec", "--pidfile", folder+"/pid", "--host", socket)
 	daemon.Stdout, daemon.Stderr = output, output
 	if err := daemon.Start(); err != nil {
-		d.t.Skipf("dockerd cannot be started: %v", err)
+		skip(d.t, "dockerd cannot be started: %v", err)
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -127,11 +136,11 @@ func (d *docker) startDaemon() {
 		select {
 		case <-ended:
 			text := output.String()
-			d.t.Skipf("no Docker daemon can run here; it said\n%s", text[max(len(text)-2000, 0):])
+			skip(d.t, "no Docker daemon can run here; it said\n%s", text[max(len(text)-2000, 0):])
 		default:
 		}
 		if time.Now().After(deadline) {
-			d.t.Skipf("the Docker daemon does not answer; it said\n%s", output)
+			skip(d.t, "the Docker daemon does not answer; it said\n%s", output)
 		}
 	}
 }
@@ -241,7 +250,7 @@ func (i *image) program(name, as string) {
 	i.t.Helper()
 	found, err := exec.LookPath(name)
 	if err != nil {
-		i.t.Skipf("%s is not installed", name)
+		skip(i.t, "%s is not installed", name)
 	}
 	i.copy(found, as)
 	libraries, _ := exec.Command("ldd", found).Output() // fails for a static one
@@ -759,12 +768,12 @@ func (d *dockerTest) testCompose(t *testing.T) {
 	if _, err := d.try("compose", "version"); err != nil {
 		program, err := exec.LookPath("docker-compose")
 		if err != nil {
-			t.Skip("docker compose is not installed")
+			skip(t, "docker compose is not installed")
 		}
 		compose = []string{program}
 	}
 	if _, err := exec.LookPath("prometheus"); err != nil {
-		t.Skip("prometheus is not installed")
+		skip(t, "prometheus is not installed")
 	}
 	prometheus := newImage(t)
 	prometheus.program("prometheus", "/bin/prometheus")

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -99,7 +100,8 @@ func TestTheGuidesRulesHold(t *testing.T) {
 		t.Errorf("a query is answered with %s, and %d arrived", got, arrived(tgnode.RESTPP))
 	}
 
-	// 127.0.0.0/8 is one of the private ranges; a stranger comes through a proxy.
+	// Who comes from a private network is as much a stranger, unless it is listed; that
+	// may be a proxy.
 	e.trustLoopback()
 	e.load(directivesOf(t, "security.md", "@strangers", nodes))
 	b := e.newBrowser(9)
@@ -108,8 +110,69 @@ func TestTheGuidesRulesHold(t *testing.T) {
 			t.Errorf("a stranger gets %d for %s, want %d", got, path, want)
 		}
 	}
+	for _, neighbour := range []string{"10.1.2.3", "192.168.0.7"} {
+		if got := b.get("/admin/", "X-Forwarded-For", neighbour).StatusCode; got != http.StatusForbidden {
+			t.Errorf("%s gets %d for /admin/", neighbour, got)
+		}
+	}
+	if got := b.get("/admin/").StatusCode; got != http.StatusForbidden {
+		t.Errorf("the proxy itself gets %d for /admin/", got)
+	}
 	if got := b.get("/admin/", "X-Forwarded-For", "192.0.2.44").StatusCode; got != http.StatusOK {
 		t.Errorf("the office gets %d for /admin/", got)
+	}
+}
+
+// A load balancer's health check has the edge's address as Host. It is to learn
+// whether the edge is there, also while no node is.
+func TestTheGuidesHealthCheckOfABalancer(t *testing.T) {
+	cluster, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	ask := func(path string) (status, body string) {
+		t.Helper()
+		head, body, _ := strings.Cut(e.raw("GET "+path+" HTTP/1.1\r\nHost: 10.0.0.5\r\nConnection: close\r\n\r\n", ""), "\r\n\r\n")
+		line, _, _ := strings.Cut(head, "\r\n")
+		return strings.TrimPrefix(line, "HTTP/1.1 "), body
+	}
+	load := func(site string) {
+		t.Helper()
+		if err := e.tryLoadCaddyfile(e.globals + site); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, port, _ := net.SplitHostPort(e.address)
+	site := strings.TrimPrefix(blockOf(t, "deployment.md", "caddyfile", "respond /edge 200"), "{\n")
+	for _, change := range [][2]string{{"\nhttp:// {\n", "\nhttp://:" + port + " {\n"}, {"tigergraph m1 m2 m3", "tigergraph " + addresses(nodes)}} {
+		if strings.Count(site, change[0]) != 1 {
+			t.Fatalf("the guide's Caddyfile has %q %d times:\n%s", change[0], strings.Count(site, change[0]), site)
+		}
+		site = strings.Replace(site, change[0], change[1], 1)
+	}
+	load(site)
+	if status, body := ask("/api/ping"); status != "200 OK" || !strings.Contains(body, "pong") {
+		t.Errorf("a node's answer is %s, %q", status, body)
+	}
+	for _, node := range cluster.Nodes() {
+		node.Stop()
+	}
+	if status, _ := ask("/edge"); status != "200 OK" {
+		t.Errorf("without nodes, the edge's own answer is %s", status)
+	}
+	if status, _ := ask("/api/ping"); !strings.HasPrefix(status, "50") {
+		t.Errorf("without nodes, theirs is %s", status)
+	}
+	for _, node := range cluster.Nodes() {
+		for _, request := range node.Requests() {
+			if request.Target == "/edge" {
+				t.Errorf("%s was asked for /edge", node.Name())
+			}
+		}
+	}
+
+	// Why the site has no name.
+	load("}\nhttp://graph.example.com:" + port + " {\n\ttigergraph " + addresses(nodes) + "\n}\n")
+	if status, body := ask("/api/ping"); status != "200 OK" || body != "" {
+		t.Errorf("a site with a name answers a host that it does not know with %s, %q", status, body)
 	}
 }
 

@@ -22,7 +22,7 @@ type replica struct {
 
 // startReplica starts one. Of the Caddyfile only ports, files and times are
 // changed, and who answers DNS.
-func startReplica(t *testing.T, port, resolver string) replica {
+func startReplica(t *testing.T, port, resolver string, environment ...string) replica {
 	t.Helper()
 	content, err := os.ReadFile("../deploy/kubernetes/Caddyfile")
 	if err != nil {
@@ -56,8 +56,10 @@ func startReplica(t *testing.T, port, resolver string) replica {
 		site = strings.Replace(site, change[0], change[1], 1)
 	}
 	r := replica{base: "https://localhost:" + portOf(secure), probes: "http://" + probes}
-	r.process = startAdapted(t, caddyBinary, "tigergraph", site,
-		"SITE=localhost", "TIGERGRAPH_SERVICE=mycluster-internal-service.test", "COOKIE_KEY=one-Secret-for-all-replicas")
+	environment = append([]string{
+		"SITE=localhost", "TIGERGRAPH_SERVICE=mycluster-internal-service.test", "COOKIE_KEY=one-Secret-for-all-replicas",
+	}, environment...)
+	r.process = startAdapted(t, caddyBinary, "tigergraph", site, environment...)
 	r.listening(secure)
 	return r
 }
@@ -90,6 +92,10 @@ func TestReplicasInKubernetesAgreeWhileTheNodesChange(t *testing.T) {
 			if status := r.probe(path); status != http.StatusOK {
 				t.Errorf("%s is %d", path, status)
 			}
+		}
+		// The port of HTTP/3 is the pod's, which no client reaches.
+		if announced := r.browser(10).get("/api/ping").Header.Get("Alt-Svc"); announced != "" {
+			t.Errorf("it announces %s", announced)
 		}
 	}
 
@@ -195,14 +201,84 @@ func TestReplicasInKubernetesAgreeWhileTheNodesChange(t *testing.T) {
 	}
 }
 
+func TestReplicasInKubernetesHonourThePreviousKey(t *testing.T) {
+	nodes, port := startNeighbours(t, 3)
+	names := startNameServer(t, port)
+	names.point("mycluster-internal-service.test.", nodes...)
+	resolver := names.conn.LocalAddr().String()
+	before := startReplica(t, port, resolver, "COOKIE_KEY=the-key-that-was-first")
+	after := startReplica(t, port, resolver, "COOKIE_KEY=the-key-that-comes-next", "PREVIOUS_COOKIE_KEY=the-key-that-was-first")
+	// Not by chance: a user of each node, with an address that belongs to another one.
+	for _, home := range nodes {
+		var user, other *browser
+		for host := byte(20); host < 120 && (user == nil || other == nil); host++ {
+			belongs := before.browser(host).pinnedTo() == home.Name()
+			switch {
+			case belongs && user == nil:
+				user = before.browser(host)
+			case !belongs && other == nil:
+				other = after.browser(host)
+			}
+		}
+		if user == nil || other == nil {
+			t.Fatalf("no client for %s, or none for the others", home.Name())
+		}
+		if node := user.login(); node != home.Name() {
+			t.Fatalf("the login went to %s", node)
+		}
+		other.http.Jar = user.http.Jar
+		if node, status := other.whoami(); node != home.Name() || status != http.StatusOK {
+			t.Errorf("the session of %s is sent to %q: %d", home.Name(), node, status)
+		}
+	}
+}
+
+// The line of the guide that names the nodes leaves the rest of the Caddyfile alone.
+func TestTheGuidesNodesByNameInKubernetes(t *testing.T) {
+	content, err := os.ReadFile("../deploy/kubernetes/Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide, err := os.ReadFile("../docs/deployment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, found := strings.Cut(string(guide), "```text\n")
+	line, _, _ = strings.Cut(strings.TrimSpace(line), "\n")
+	if !found || !strings.HasPrefix(line, "tigergraph mycluster-0.") {
+		t.Fatalf("the guide says %q", line)
+	}
+	before, rest, _ := strings.Cut(string(content), "\ttigergraph {\n")
+	_, after, found := strings.Cut(rest, "\t\t}\n") // the end of the block dynamic
+	if !found || !strings.Contains(rest, "dynamic a {") {
+		t.Fatal("the Caddyfile has no block dynamic in tigergraph")
+	}
+	adapt := inHome(t, exec.Command(caddyBinary, "adapt", "--adapter", "tigergraph", "--config", writeCaddyfile(t, before+"\t"+line+"\n"+after)),
+		"SITE=localhost", "COOKIE_KEY=one-Secret-for-all-replicas")
+	output, err := adapt.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	for _, want := range []string{
+		`"dial":"mycluster-0.mycluster-internal-service:14240"`, `"dial":"mycluster-2.mycluster-internal-service:14240"`,
+		`"secrets":["{env.COOKIE_KEY}"]`, `"http_port":8080`, "/tls/tls.crt", "/ready",
+	} {
+		if !strings.Contains(string(output), want) {
+			t.Errorf("%s is not in\n%s", want, output)
+		}
+	}
+}
+
 func TestAReplicaWithoutItsVariablesDoesNotStart(t *testing.T) {
-	for variable, want := range map[string]string{
-		"SITE":               "the environment variable SITE is not set",
-		"TIGERGRAPH_SERVICE": "the environment variable TIGERGRAPH_SERVICE is not set",
-		"COOKIE_KEY":         "secret 1: evaluated placeholder {env.COOKIE_KEY} is empty",
+	for setting, want := range map[string]string{
+		"SITE=":               "the environment variable SITE is not set",
+		"TIGERGRAPH_SERVICE=": "the environment variable TIGERGRAPH_SERVICE is not set",
+		"COOKIE_KEY=":         "secret 1: evaluated placeholder {env.COOKIE_KEY} is empty",
+		"COOKIE_KEY=short":    "the environment variable COOKIE_KEY is wrong: it has 5 characters",
 	} {
 		environment := map[string]string{"SITE": "localhost", "TIGERGRAPH_SERVICE": "x", "COOKIE_KEY": "one-Secret-for-all-replicas"}
-		environment[variable] = ""
+		variable, value, _ := strings.Cut(setting, "=")
+		environment[variable] = value
 		content, err := os.ReadFile("../deploy/kubernetes/Caddyfile")
 		if err != nil {
 			t.Fatal(err)
@@ -220,7 +296,7 @@ func TestAReplicaWithoutItsVariablesDoesNotStart(t *testing.T) {
 		// Not `caddy run`, which says nothing of an error in 2.11.5.
 		validate := inHome(t, exec.Command(caddyBinary, "validate", "--adapter", "tigergraph", "--config", writeCaddyfile(t, site)), list...)
 		if output, err := validate.CombinedOutput(); err == nil || !strings.Contains(string(output), want) {
-			t.Errorf("without %s it does not say %q: %v\n%s", variable, want, err, output)
+			t.Errorf("with %q it does not say %q: %v\n%s", setting, want, err, output)
 		}
 	}
 }

@@ -37,3 +37,22 @@ func TestTheUnitIsUnderstoodAndHardened(t *testing.T) {
 		t.Errorf("%v\n%s", err, output)
 	}
 }
+
+// The variables of the unit are in a file, which validate has to be told of.
+func TestTheGuidesEnvironmentFileOfTheUnitIsValidated(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "environment")
+	if err := os.WriteFile(file, []byte("COOKIE_KEY=0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("COOKIE_KEY", "")
+	caddyfile := writeCaddyfile(t, "http://127.0.0.1:1 {\n\ttigergraph m1 {\n\t\tcookie {\n\t\t\tsecret {env.COOKIE_KEY}\n\t\t}\n\t}\n}\n")
+	if output, code := caddyCommand(t, "validate", "--adapter", "caddyfile", "--config", caddyfile); code == 0 || !strings.Contains(output, "COOKIE_KEY") {
+		t.Errorf("without the file: exit code %d: %s", code, output)
+	}
+	if err := os.Unsetenv("COOKIE_KEY"); err != nil { // what is set wins over the file
+		t.Fatal(err)
+	}
+	if output, code := caddyCommand(t, "validate", "--adapter", "caddyfile", "--config", caddyfile, "--envfile", file); code != 0 {
+		t.Errorf("with the file: exit code %d: %s", code, output)
+	}
+}

@@ -35,14 +35,14 @@ func TestXcaddyBuildsThePublishedModule(t *testing.T) {
 		t.Skip("building Caddy from scratch takes minutes: set CI=true to do it")
 	}
 	proxy, version := publish(t)
-	for caddyVersion, with := range map[string]string{
-		newestCaddy:    modulePath,
-		lowestCaddy(t): modulePath + "@" + version,
+	for _, test := range []struct{ name, caddyVersion, with string }{
+		{"newest", newestCaddy, modulePath},
+		{"lowest", lowestCaddy(t), modulePath + "@" + version},
 	} {
-		t.Run(caddyVersion, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			binary := filepath.Join(t.TempDir(), "caddy")
-			xcaddy(t, proxy, "build", caddyVersion, "--with", with, "--output", binary)
-			checkBuilt(t, binary, version, caddyVersion)
+			xcaddy(t, proxy, "build", test.caddyVersion, "--with", test.with, "--output", binary)
+			checkBuilt(t, binary, version, test.caddyVersion)
 			checkServes(t, binary)
 		})
 	}
@@ -61,6 +61,7 @@ func TestXcaddyBuildsTheClone(t *testing.T) {
 	proxy, _ := publish(t)
 	xcaddy(t, proxy, "build", newestCaddy, "--with", modulePath+"=.", "--output", binary)
 	checkBuilt(t, binary, "", newestCaddy)
+	checkServes(t, binary)
 }
 
 // xcaddy runs xcaddy, with the folder that publish made for a module proxy.

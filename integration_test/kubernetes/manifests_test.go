@@ -190,17 +190,19 @@ func TestThePartsFitTogether(t *testing.T) {
 			t.Errorf("there is no ConfigMap %s", volume.ConfigMap.Name)
 		}
 	}
+	used := make(map[string]bool)
 	for _, start := range []string{"{$", "{env."} {
 		for _, placeholder := range strings.Split(caddyfile, start)[1:] {
 			name := placeholder[:strings.IndexAny(placeholder, ":?}")]
-			if !environment[name] {
+			if used[name] = true; !environment[name] {
 				t.Errorf("the Caddyfile wants %s, which the pod has not", name)
 			}
-			delete(environment, name)
 		}
 	}
-	if len(environment) > 0 {
-		t.Errorf("the Caddyfile does not use %v", environment)
+	for name := range environment {
+		if !used[name] {
+			t.Errorf("the Caddyfile does not use %s", name)
+		}
 	}
 	for _, port := range []string{"http_port 8080", "https_port 8443", "http://:9180"} {
 		if !strings.Contains(caddyfile, port) {
@@ -240,18 +242,24 @@ func TestThePodIsRestricted(t *testing.T) {
 	}
 }
 
-// The overlay of the guide changes what it says it changes.
-func TestTheGuidesOverlay(t *testing.T) {
+// overlay returns the overlay of the guide, upon the base that is here, and where
+// to build it. Further files lie beside it.
+func overlay(t *testing.T, change func(kustomization string) string, further map[string]string) (filesys.FileSystem, string) {
+	t.Helper()
 	guide, err := os.ReadFile("../../docs/deployment.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, overlay, found := strings.Cut(string(guide), "```yaml\n# kustomization.yaml\n")
+	_, kustomization, found := strings.Cut(string(guide), "```yaml\n# kustomization.yaml\n")
 	if !found {
 		t.Fatal("the guide has no overlay")
 	}
-	overlay, _, _ = strings.Cut(overlay, "```")
-	overlay = strings.Replace(overlay, "github.com/caddy-tigergraph/caddy-tigergraph//deploy/kubernetes?ref=main", "../base", 1)
+	kustomization, _, _ = strings.Cut(kustomization, "```")
+	const base = "github.com/caddy-tigergraph/caddy-tigergraph//deploy/kubernetes?ref=v1.2.3"
+	if strings.Count(kustomization, base) != 1 {
+		t.Fatalf("the overlay is not based on %s", base)
+	}
+	kustomization = change(strings.Replace(kustomization, base, "../base", 1))
 	fileSystem := filesys.MakeFsInMemory()
 	files, err := filepath.Glob(folder + "/*")
 	if err != nil {
@@ -266,19 +274,66 @@ func TestTheGuidesOverlay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := fileSystem.WriteFile("/overlay/kustomization.yaml", []byte(overlay)); err != nil {
+	for name, content := range further {
+		if err := fileSystem.WriteFile("/overlay/"+name, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := fileSystem.WriteFile("/overlay/kustomization.yaml", []byte(kustomization)); err != nil {
 		t.Fatal(err)
 	}
+	return fileSystem, "/overlay"
+}
+
+const image = "ghcr.io/caddy-tigergraph/caddy-tigergraph"
+
+// The overlay of the guide changes what it says it changes.
+func TestTheGuidesOverlay(t *testing.T) {
+	base := the[*appsv1.Deployment](t, build(t, filesys.MakeFsOnDisk(), folder))
+	if name := base.Spec.Template.Spec.Containers[0].Image; name != image+":latest" {
+		t.Errorf("the base runs the image %s", name)
+	}
 	var values []string
-	for _, object := range build(t, fileSystem, "/overlay") {
+	fileSystem, path := overlay(t, func(kustomization string) string { return kustomization }, nil)
+	for _, object := range build(t, fileSystem, path) {
 		if configMap, ok := object.(*corev1.ConfigMap); ok && configMap.Data["SITE"] != "" {
 			values = append(values, configMap.Namespace, configMap.Data["SITE"], configMap.Data["TIGERGRAPH_SERVICE"])
 		}
-		if deployment, ok := object.(*appsv1.Deployment); ok && *deployment.Spec.Replicas != 3 {
-			t.Errorf("%d replicas", *deployment.Spec.Replicas)
+		if deployment, ok := object.(*appsv1.Deployment); ok {
+			if *deployment.Spec.Replicas != 3 {
+				t.Errorf("%d replicas", *deployment.Spec.Replicas)
+			}
+			// The workflow gives images the release's number without its v.
+			if name := deployment.Spec.Template.Spec.Containers[0].Image; name != image+":1.2.3" {
+				t.Errorf("the overlay runs the image %s", name)
+			}
 		}
 	}
 	if !slices.Equal(values, []string{"tigergraph", "graph.example.net", "mycluster-internal-service"}) {
 		t.Errorf("the overlay sets %v", values)
 	}
+}
+
+// An overlay can have a Caddyfile of its own, as the guide says.
+func TestTheGuidesOverlayWithItsOwnCaddyfile(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/deployment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const entry = "  - name: caddy-tigergraph\n    behavior: replace\n    files: [Caddyfile]\n"
+	if !strings.Contains(string(guide), entry) {
+		t.Fatalf("the guide does not say\n%s", entry)
+	}
+	fileSystem, path := overlay(t, func(kustomization string) string {
+		return strings.Replace(kustomization, "configMapGenerator:\n", "configMapGenerator:\n"+entry, 1)
+	}, map[string]string{"Caddyfile": "# my own\n"})
+	for _, object := range build(t, fileSystem, path) {
+		if configMap, ok := object.(*corev1.ConfigMap); ok && configMap.Data["Caddyfile"] != "" {
+			if configMap.Data["Caddyfile"] != "# my own\n" {
+				t.Errorf("the Caddyfile is\n%s", configMap.Data["Caddyfile"])
+			}
+			return
+		}
+	}
+	t.Error("there is no Caddyfile")
 }

@@ -80,6 +80,30 @@ func TestActionsArePinnedAndRightsAreFew(t *testing.T) {
 	}
 }
 
+// The modules of the tests require what the plugin requires, or go says that their
+// go.mod needs an update, and tests nothing.
+func TestWhoRaisesCaddyRaisesItEverywhere(t *testing.T) {
+	raising := 0
+	for _, file := range files(t) {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, raises := strings.Cut(string(content), "go get")
+		if !raises {
+			continue
+		}
+		raising++
+		before, _, tests := strings.Cut(after, "go test")
+		if !tests || !strings.Contains(before, "for module in integration_test/*/go.mod; do") || !strings.Contains(before, `go -C "${module%/*}" mod tidy`) {
+			t.Errorf("%s raises Caddy for the root module only", file)
+		}
+	}
+	if raising != 2 {
+		t.Errorf("%d workflows raise Caddy", raising)
+	}
+}
+
 // The versions that are named in several places are the same.
 func TestVersionsAgree(t *testing.T) {
 	newest := ""
@@ -90,6 +114,7 @@ func TestVersionsAgree(t *testing.T) {
 		"../../.github/workflows/release.yml":   regexp.MustCompile(`CADDY_VERSION: (\S+)`),
 		"../../integration_test/xcaddy_test.go": regexp.MustCompile(`newestCaddy = "v([^"]+)"`),
 		"../../README.md":                       regexp.MustCompile(`xcaddy build v(\S+)`),
+		"../../docs/deployment.md":              regexp.MustCompile("--build-arg CADDY_VERSION=([0-9.]*[0-9])"),
 	} {
 		content, err := os.ReadFile(file)
 		if err != nil {

@@ -17,6 +17,8 @@ type Variable struct {
 	Hint string
 	// Check says what is wrong with a value.
 	Check func(value string) error
+	// Needs names another variable, without which this one means nothing.
+	Needs string
 }
 
 // placeholder is {$NAME}, {$NAME:default} or {$NAME?}.
@@ -54,6 +56,9 @@ func Expand(caddyfile []byte, lookup func(name string) (string, bool), known map
 				if err := variable.Check(value); err != nil {
 					complain(name, fmt.Errorf("the environment variable %s is wrong: %w", name, err))
 				}
+			}
+			if needed, _ := lookup(variable.Needs); value != "" && variable.Needs != "" && needed == "" {
+				complain(name, fmt.Errorf("the environment variable %s is wrong: it needs %s, which is not set", name, variable.Needs))
 			}
 			switch {
 			case string(suffix) == "?" && value != "":

@@ -15,6 +15,7 @@ var known = map[string]environment.Variable{
 		}
 		return nil
 	}},
+	"OLD_KEY": {Needs: "KEY"},
 }
 
 func expand(caddyfile string, variables map[string]string) (string, error) {
@@ -41,6 +42,8 @@ func TestExpand(t *testing.T) {
 		{"unset", "import key_{$KEY?}", nil, "import key_unset"},
 		{"empty is unset", "import key_{$KEY?}", map[string]string{"KEY": ""}, "import key_unset"},
 		{"comments are left alone", "  # {$SITE} {$OTHER?}\na", nil, "  # {$SITE} {$OTHER?}\na"},
+		{"another that is needed is there", "{$OLD_KEY?}", map[string]string{"OLD_KEY": "a", "KEY": "b"}, "set"},
+		{"not there, and nothing needs the other", "{$OLD_KEY?}", nil, "unset"},
 		{"two on a line", "{$A?} {$B?}", map[string]string{"B": "b"}, "unset set"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -63,6 +66,10 @@ func TestExpandNamesEachWrongVariableOnce(t *testing.T) {
 		{"missing and unknown", "{$OTHER}", nil, "the environment variable OTHER is not set"},
 		{"malformed", "{$SITE}\n{$SITE:x}", map[string]string{"SITE": "a b"}, "the environment variable SITE is wrong: there is a blank in it"},
 		{"malformed where only its being set counts", "{$SITE?}", map[string]string{"SITE": "a b"}, "the environment variable SITE is wrong: there is a blank in it"},
+		{
+			"another that is needed is missing", "{$OLD_KEY?}", map[string]string{"OLD_KEY": "a", "KEY": ""},
+			"the environment variable OLD_KEY is wrong: it needs KEY, which is not set",
+		},
 		{
 			"several", "{$SITE}\n{$OTHER}", nil,
 			"the environment variable SITE is not set: it must be a name\nthe environment variable OTHER is not set",
