@@ -21,12 +21,10 @@ ARG TARGETARCH
 ARG TARGETVARIANT
 WORKDIR /src
 COPY . .
-# The right to bind low ports is the binary's, since its user is not root. It is
-# built with the profile of cmd/caddy.
+# The right to bind low ports is the binary's, since its user is not root.
 RUN --mount=type=cache,target=/root/.cache/go-build --mount=type=cache,target=/go/pkg/mod \
 	plugin=github.com/caddy-tigergraph/caddy-tigergraph && \
 	if [ -n "$PLUGIN_VERSION" ]; then with="$plugin@$PLUGIN_VERSION"; else with="$plugin@v0.0.0=/src"; fi && \
-	XCADDY_GO_BUILD_FLAGS="-trimpath -ldflags '-w -s' -pgo=/src/cmd/caddy/default.pgo" \
 	XCADDY_SETCAP=0 GOOS=$TARGETOS GOARCH=$TARGETARCH GOARM=${TARGETVARIANT#v} \
 		xcaddy build "v$CADDY_VERSION" --with "$with" --output /out/usr/bin/caddy && \
 	setcap cap_net_bind_service=+ep /out/usr/bin/caddy
