@@ -67,7 +67,8 @@ func TestExpandNamesEachWrongVariableOnce(t *testing.T) {
 		{"malformed", "{$SITE}\n{$SITE:x}", map[string]string{"SITE": "a b"}, "the environment variable SITE is wrong: there is a blank in it"},
 		{"malformed where only its being set counts", "{$SITE?}", map[string]string{"SITE": "a b"}, "the environment variable SITE is wrong: there is a blank in it"},
 		{
-			"another that is needed is missing", "{$OLD_KEY?}", map[string]string{"OLD_KEY": "a", "KEY": ""},
+			"another that is needed is missing", "{$OLD_KEY?}",
+			map[string]string{"OLD_KEY": "a", "KEY": ""},
 			"the environment variable OLD_KEY is wrong: it needs KEY, which is not set",
 		},
 		{
