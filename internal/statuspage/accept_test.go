@@ -38,3 +38,19 @@ func TestTheFormatIsTheOneThatIsPreferred(t *testing.T) {
 		t.Error("xml is a format")
 	}
 }
+
+func FuzzAccepted(f *testing.F) {
+	f.Add("text/html;q=0.9", "application/json")
+	f.Add(`a/b;x="`, `";q=1,text/*`)
+	f.Add("*/*;q=nan", "text/event-stream;q=inf,,;")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		format := Accepted([]string{first, second})
+		if format >= formats {
+			t.Fatalf("format %d", format)
+		}
+		// Several fields mean the same as one (RFC 9110, section 5.3).
+		if one := Accepted([]string{first + "," + second}); one != format {
+			t.Errorf("%q and %q get format %d, in one field %d", first, second, format, one)
+		}
+	})
+}
