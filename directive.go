@@ -41,6 +41,7 @@ const (
 	defaultMaxFails     = 5
 	// How many times to try again where the number of nodes is not known.
 	defaultRetries = 2
+	clientIPHeader = "X-Real-IP"
 )
 
 // parseDirective sets up a proxy in front of a TigerGraph cluster. Syntax:
@@ -66,9 +67,9 @@ const (
 //		fail_duration 5s
 //		max_fails 5
 //		unhealthy_status 502 504
-//		header_up X-Real-IP {client_ip}
-//		header_up -Via
-//		transport http {
+//		transport tigergraph {
+//			client_ip_header X-Real-IP
+//			no_via
 //			dial_timeout 3s
 //			keepalive 5m
 //			keepalive_idle_conns_per_host 256
@@ -316,18 +317,22 @@ func (v *directive) at(option string) *caddyfile.Dispenser {
 
 // dispense makes a directive of arguments and the lines of a block.
 func (v *directive) dispense(arguments, block []caddyfile.Token) *caddyfile.Dispenser {
-	tokens := append([]caddyfile.Token{v.name}, arguments...)
-	if len(block) > 0 {
-		open := tokens[len(tokens)-1]
-		open.Text = "{"
-		end := block[len(block)-1]
-		end.Line += end.NumLineBreaks() + 1
-		end.Text = "}"
-		tokens = append(tokens, open)
-		tokens = append(tokens, block...)
-		tokens = append(tokens, end)
+	return caddyfile.NewDispenser(withBlock(append([]caddyfile.Token{v.name}, arguments...), block))
+}
+
+// withBlock puts a block, if there is any, behind the words of a line.
+func withBlock(line, block []caddyfile.Token) []caddyfile.Token {
+	if len(block) == 0 {
+		return line
 	}
-	return caddyfile.NewDispenser(tokens)
+	open := line[len(line)-1]
+	open.Text = "{"
+	end := block[len(block)-1]
+	end.Line += end.NumLineBreaks() + 1
+	end.Text = "}"
+	line = append(line, open)
+	line = append(line, block...)
+	return append(line, end)
 }
 
 // proxy parses the proxy and fills in what the user left open.
@@ -341,7 +346,6 @@ func (v *directive) proxy(h httpcaddyfile.Helper) (*reverseproxy.Handler, error)
 	}
 	v.completeLoadBalancing(proxy)
 	v.completePassiveChecks(proxy)
-	completeHeaders(proxy)
 	return proxy, v.completeTransport(proxy)
 }
 
@@ -401,27 +405,6 @@ func (v *directive) completePassiveChecks(proxy *reverseproxy.Handler) {
 	}
 }
 
-// completeHeaders tells the node the client's address, and spares it Via: with
-// that its nginx sends its scripts uncompressed.
-func completeHeaders(proxy *reverseproxy.Handler) {
-	if proxy.Headers == nil {
-		proxy.Headers = new(headers.Handler)
-	}
-	if proxy.Headers.Request == nil {
-		proxy.Headers.Request = new(headers.HeaderOps)
-	}
-	operations := proxy.Headers.Request
-	if !mentions(operations, "X-Real-IP") {
-		if operations.Set == nil {
-			operations.Set = make(http.Header)
-		}
-		operations.Set.Set("X-Real-IP", "{http.vars.client_ip}")
-	}
-	if !mentions(operations, "Via") {
-		operations.Delete = append(operations.Delete, "Via")
-	}
-}
-
 // mentions reports whether header operations say anything of a field.
 func mentions(operations *headers.HeaderOps, field string) bool {
 	is := func(other string) bool { return strings.EqualFold(other, field) }
@@ -443,7 +426,8 @@ func mentions(operations *headers.HeaderOps, field string) bool {
 // completeTransport fills in the settings of an HTTP transport. Another one is
 // the user's own affair.
 func (v *directive) completeTransport(proxy *reverseproxy.Handler) error {
-	transport := new(reverseproxy.HTTPTransport)
+	protocol := "tigergraph"
+	transport := new(Transport)
 	if proxy.TransportRaw != nil {
 		var module struct {
 			Protocol string `json:"protocol"`
@@ -451,13 +435,31 @@ func (v *directive) completeTransport(proxy *reverseproxy.Handler) error {
 		if err := json.Unmarshal(proxy.TransportRaw, &module); err != nil {
 			return fmt.Errorf("transport: %w", err)
 		}
-		if module.Protocol != "http" {
-			return nil
+		// For https:// nodes there is one already that nobody gave.
+		if v.isGiven("transport") {
+			protocol = module.Protocol
 		}
-		if err := json.Unmarshal(proxy.TransportRaw, transport); err != nil {
-			return fmt.Errorf("transport: %w", err)
+		if module.Protocol == "http" || module.Protocol == protocol {
+			if err := json.Unmarshal(proxy.TransportRaw, transport); err != nil {
+				return fmt.Errorf("transport: %w", err)
+			}
 		}
 	}
+	v.completeSettings(&transport.HTTPTransport)
+	switch protocol {
+	case "tigergraph":
+		completeFields(transport, proxy.Headers)
+		proxy.TransportRaw = caddyconfig.JSONModuleObject(transport, "protocol", protocol, nil)
+	case "http":
+		completeHeaders(proxy)
+		proxy.TransportRaw = caddyconfig.JSONModuleObject(transport.HTTPTransport, "protocol", protocol, nil)
+	default:
+		completeHeaders(proxy)
+	}
+	return nil
+}
+
+func (v *directive) completeSettings(transport *reverseproxy.HTTPTransport) {
 	transport.DialTimeout = orDefault(transport.DialTimeout, defaultDialTimeout)
 	if transport.KeepAlive == nil {
 		transport.KeepAlive = new(reverseproxy.KeepAlive)
@@ -470,6 +472,39 @@ func (v *directive) completeTransport(proxy *reverseproxy.Handler) error {
 	if transport.Compression == nil && !slices.ContainsFunc(v.given["transport"], isCompression) {
 		transport.Compression = new(bool)
 	}
-	proxy.TransportRaw = caddyconfig.JSONModuleObject(transport, "protocol", "http", nil)
-	return nil
+}
+
+// completeFields has the transport tell the node the client's address, and spare it
+// Via, unless the user says something else of them.
+func completeFields(transport *Transport, given *headers.Handler) {
+	operations := new(headers.HeaderOps)
+	if given != nil && given.Request != nil {
+		operations = given.Request
+	}
+	if !mentions(operations, clientIPHeader) {
+		transport.ClientIPHeader = orDefault(transport.ClientIPHeader, clientIPHeader)
+	}
+	if !mentions(operations, "Via") {
+		transport.NoVia = true
+	}
+}
+
+// completeHeaders does so for another transport.
+func completeHeaders(proxy *reverseproxy.Handler) {
+	if proxy.Headers == nil {
+		proxy.Headers = new(headers.Handler)
+	}
+	if proxy.Headers.Request == nil {
+		proxy.Headers.Request = new(headers.HeaderOps)
+	}
+	operations := proxy.Headers.Request
+	if !mentions(operations, clientIPHeader) {
+		if operations.Set == nil {
+			operations.Set = make(http.Header)
+		}
+		operations.Set.Set(clientIPHeader, "{http.vars.client_ip}")
+	}
+	if !mentions(operations, "Via") {
+		operations.Delete = append(operations.Delete, "Via")
+	}
 }

@@ -108,7 +108,7 @@ func proberKey(address string, transport http.RoundTripper, checker HealthChecke
 // authorities returns the authorities that a transport trusts, nil if they are
 // the system's. Its settings lack them, for they are a module of their own.
 func authorities(transport http.RoundTripper) *x509.CertPool {
-	if t, ok := transport.(*reverseproxy.HTTPTransport); ok && t.Transport != nil && t.Transport.TLSClientConfig != nil {
+	if t := httpTransport(transport); t != nil && t.Transport != nil && t.Transport.TLSClientConfig != nil {
 		return t.Transport.TLSClientConfig.RootCAs
 	}
 	return nil

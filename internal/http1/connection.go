@@ -1,0 +1,134 @@
+package http1
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// connection is one to a server. It belongs to one request at a time, to the body
+// of its answer, or to those that are idle.
+type connection struct {
+	net.Conn
+	client  *Client
+	address string
+	reader  *bufio.Reader
+	writer  *bufio.Writer
+	abort   func() // closes it
+	since   time.Time
+
+	raw   syscall.RawConn
+	look  func(fd uintptr) bool
+	quiet bool // what the last look found
+
+	// Of the request that it serves:
+	sent       bool  // a byte of it was
+	heard      bool  // a byte of the answer was
+	broken     bool  // writing or reading failed
+	headerLeft int64 // how much may still come before the body
+}
+
+var errHeaderTooLong = errors.New("header too long")
+
+func (c *Client) newConnection(dialled net.Conn, address string) *connection {
+	size := func(set int) int {
+		if set > 0 {
+			return set
+		}
+		return defaultBuffer
+	}
+	conn := &connection{Conn: dialled, client: c, address: address}
+	conn.reader = bufio.NewReaderSize(conn, size(c.ReadBuffer))
+	conn.writer = bufio.NewWriterSize(conn, size(c.WriteBuffer))
+	conn.abort = func() { _ = dialled.Close() }
+	conn.prepareToLook()
+	return conn
+}
+
+// Write sends.
+func (c *connection) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.sent = c.sent || n > 0
+	c.broken = c.broken || err != nil
+	return n, err
+}
+
+// Read receives.
+func (c *connection) Read(p []byte) (int, error) {
+	if c.headerLeft <= 0 {
+		return 0, errHeaderTooLong
+	}
+	if int64(len(p)) > c.headerLeft {
+		p = p[:c.headerLeft]
+	}
+	n, err := c.Conn.Read(p)
+	c.heard = c.heard || n > 0
+	c.broken = c.broken || err != nil
+	c.headerLeft -= int64(n)
+	return n, err
+}
+
+// How far the body of an answer was read.
+const (
+	open int32 = iota
+	atEnd
+	closed
+)
+
+// body is that of an answer. When it was read to its end, its connection may serve
+// the next request.
+type body struct {
+	io.ReadCloser // as Go made it, which is never closed: that might wait for more
+	ctx           context.Context
+	conn          *connection
+	stop          func() bool // has the connection survive the request
+	last          bool        // nothing comes after it
+	state         atomic.Int32
+}
+
+// Read reads from the body.
+func (b *body) Read(p []byte) (int, error) {
+	switch b.state.Load() {
+	case atEnd:
+		return 0, io.EOF
+	case closed:
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		b.end(atEnd)
+	default:
+		b.end(closed)
+		if b.ctx.Err() != nil {
+			err = context.Cause(b.ctx)
+		}
+	}
+	return n, err
+}
+
+// Close lets the connection go, with what is left of the answer. It may be called
+// while another goroutine reads.
+func (b *body) Close() error {
+	b.end(closed)
+	return nil
+}
+
+// end parts with the connection, once.
+func (b *body) end(how int32) {
+	if !b.state.CompareAndSwap(open, how) {
+		return
+	}
+	if !b.stop() || how != atEnd || b.last || b.conn.reader.Buffered() > 0 {
+		b.conn.abort()
+		return
+	}
+	b.conn.client.idle.put(b.conn)
+}

@@ -1,0 +1,216 @@
+package tigergraph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+func init() {
+	caddy.RegisterModule(new(Transport))
+}
+
+// Transport is the transport `http`, with all its settings, at less cost for the
+// requests that a cluster mostly gets: those without a body. They go over
+// connections of their own, which need no goroutines, and are never sent twice
+// unless TigerGraph may get them twice. The `tigergraph` directive uses it where no
+// other transport is given.
+//
+// Requests with a body, and those that change protocols, go the way of `http`. So
+// does everything over TLS, and on Windows, and with one of these settings:
+// `max_conns_per_host`, `proxy_protocol`, `response_header_timeout`,
+// `read_timeout`, `write_timeout`, `versions` without `1.1` or with `h2c`,
+// `max_idle_conns` or no `keep_alive`, a forward proxy, or `compression` that is
+// not off.
+type Transport struct {
+	reverseproxy.HTTPTransport
+
+	// The header field that tells the node the client's address as Caddy knows it
+	// (`{client_ip}`), in place of what the client sent in it. `header_up` can do
+	// so too, at the price of one more copy of the header. Default: none.
+	ClientIPHeader string `json:"client_ip_header,omitempty"`
+
+	// Keeps `Via` from the node: nginx sends uncompressed what is asked for with
+	// it. Default: false.
+	NoVia bool `json:"no_via,omitempty"`
+
+	bodiless *http1.Client // nil where only Go's client does what is set
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport.tigergraph",
+		New: func() caddy.Module { return new(Transport) },
+	}
+}
+
+// Provision sets up the transport.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	if t.ClientIPHeader != "" && !httpguts.ValidHeaderFieldName(t.ClientIPHeader) {
+		return fmt.Errorf("client_ip_header '%s' is not the name of a header field, such as X-Real-IP", t.ClientIPHeader)
+	}
+	t.ClientIPHeader = http.CanonicalHeaderKey(t.ClientIPHeader)
+	if err := t.HTTPTransport.Provision(ctx); err != nil {
+		return err
+	}
+	if !t.isPlain() {
+		return nil
+	}
+	settings := t.Transport
+	t.bodiless = &http1.Client{
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return settings.DialContext(ctx, "tcp", address)
+		},
+		MaxIdle: settings.MaxIdleConnsPerHost, IdleTimeout: settings.IdleConnTimeout,
+		MaxHeader:  settings.MaxResponseHeaderBytes,
+		ReadBuffer: settings.ReadBufferSize, WriteBuffer: settings.WriteBufferSize,
+	}
+	return nil
+}
+
+// isPlain reports whether nothing is set that only Go's client does.
+func (t *Transport) isPlain() bool {
+	settings := t.Transport
+	return http1.Supported && t.TLS == nil && t.ProxyProtocol == "" && t.ReadTimeout == 0 && t.WriteTimeout == 0 &&
+		slices.Contains(t.Versions, "1.1") && !slices.Contains(t.Versions, "h2c") &&
+		settings.DisableCompression && !settings.DisableKeepAlives &&
+		settings.MaxConnsPerHost == 0 && settings.MaxIdleConns == 0 && settings.ResponseHeaderTimeout == 0
+}
+
+// Cleanup closes idle connections.
+func (t *Transport) Cleanup() error {
+	if t.bodiless != nil {
+		t.bodiless.Close()
+	}
+	if t.Transport == nil { // which Provision did not come to
+		return nil
+	}
+	return t.HTTPTransport.Cleanup()
+}
+
+// RoundTrip sends a request to a node.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.adjust(r)
+	t.SetScheme(r)
+	if t.bodiless == nil || r.URL.Scheme != "http" || !isBodiless(r) || t.hasProxy(r) {
+		return t.HTTPTransport.RoundTrip(r)
+	}
+	res, err := t.bodiless.RoundTrip(r, service.Repeatable)
+	if errors.Is(err, http1.ErrUnanswered) && !service.Repeatable(r) {
+		err = fmt.Errorf("%w: %w", errMayHaveBeenDone, err)
+	}
+	return res, err
+}
+
+// adjust changes the header that the node gets. What is right already stays
+// untouched: of an earlier attempt that failed, Go's client may still be writing
+// it.
+func (t *Transport) adjust(r *http.Request) {
+	if t.NoVia && r.Header["Via"] != nil {
+		delete(r.Header, "Via")
+	}
+	if t.ClientIPHeader == "" {
+		return
+	}
+	address, known := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if !known { // a probe
+		return
+	}
+	if values := r.Header[t.ClientIPHeader]; len(values) != 1 || values[0] != address {
+		r.Header[t.ClientIPHeader] = []string{address}
+	}
+}
+
+// isBodiless reports whether a request is over once its header is sent, and the
+// connection the node's until it has answered.
+func isBodiless(r *http.Request) bool {
+	if r.Body != nil && r.Body != http.NoBody && r.Body != (emptyBody{}) {
+		return false
+	}
+	return r.Header["Upgrade"] == nil && r.Header["Expect"] == nil && r.Method != http.MethodConnect && len(r.Trailer) == 0
+}
+
+// hasProxy reports whether there is a forward proxy between us and the node.
+func (t *Transport) hasProxy(r *http.Request) bool {
+	proxy, err := t.Transport.Proxy(r)
+	return proxy != nil || err != nil
+}
+
+// UnmarshalCaddyfile sets up the transport. Syntax:
+//
+//	transport tigergraph {
+//		client_ip_header <field>
+//		no_via
+//		<settings of transport http>
+//	}
+func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	tokens := []caddyfile.Token{d.Token()}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	var settings []caddyfile.Token
+	for d.NextBlock(0) {
+		switch d.Val() {
+		case "client_ip_header":
+			if t.ClientIPHeader != "" {
+				return d.Err("client_ip_header is already specified")
+			}
+			if !d.Args(&t.ClientIPHeader) || d.NextArg() {
+				return d.Err("expected 'client_ip_header <field>', such as 'client_ip_header X-Real-IP'")
+			}
+			if !httpguts.ValidHeaderFieldName(t.ClientIPHeader) {
+				return d.Errf("client_ip_header '%s' is not the name of a header field, such as X-Real-IP", t.ClientIPHeader)
+			}
+		case "no_via":
+			if t.NoVia {
+				return d.Err("no_via is already specified")
+			}
+			if d.NextArg() {
+				return d.Err("no_via takes no argument")
+			}
+			t.NoVia = true
+		default:
+			settings = append(settings, d.NextSegment()...)
+		}
+	}
+	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(withBlock(tokens, settings)))
+}
+
+// httpTransport returns the settings of a transport that speaks HTTP, nil if it is
+// another one.
+func httpTransport(transport http.RoundTripper) *reverseproxy.HTTPTransport {
+	switch t := transport.(type) {
+	case *reverseproxy.HTTPTransport:
+		return t
+	case *Transport:
+		return &t.HTTPTransport
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Module                                     = (*Transport)(nil)
+	_ caddy.Provisioner                                = (*Transport)(nil)
+	_ caddy.CleanerUpper                               = (*Transport)(nil)
+	_ caddyfile.Unmarshaler                            = (*Transport)(nil)
+	_ http.RoundTripper                                = (*Transport)(nil)
+	_ reverseproxy.TLSTransport                        = (*Transport)(nil)
+	_ reverseproxy.H2CTransport                        = (*Transport)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
+)
