@@ -18,6 +18,8 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Client keeps connections to servers. All fields but Dial may be left out. It
@@ -54,6 +56,9 @@ const (
 // sent once more, on a new connection: always if none of it was sent, and otherwise
 // if mayRepeat says that it does no harm.
 func (c *Client) RoundTrip(req *http.Request, mayRepeat func(*http.Request) bool) (*http.Response, error) {
+	if err := validate(req); err != nil {
+		return nil, err
+	}
 	address := req.URL.Host
 	if conn := c.idle.take(address); conn != nil {
 		res, err := conn.exchange(req)
@@ -150,4 +155,23 @@ func (c *Client) maxHeader() int64 {
 		return c.MaxHeader
 	}
 	return defaultMaxHeader
+}
+
+// validate refuses what would make two requests of one, which Go's client does
+// before it writes.
+func validate(req *http.Request) error {
+	if req.Method != "" && !httpguts.ValidHeaderFieldName(req.Method) {
+		return fmt.Errorf("method %q is not one word", req.Method)
+	}
+	for name, values := range req.Header {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("%q is not the name of a header field", name)
+		}
+		for _, value := range values {
+			if !httpguts.ValidHeaderFieldValue(value) {
+				return fmt.Errorf("the value of header field %q has a control character", name)
+			}
+		}
+	}
+	return nil
 }
