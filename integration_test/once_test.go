@@ -58,18 +58,27 @@ var acts = []struct {
 }
 
 // holdConnections leaves so many idle connections between the edge and the node that
-// serves this client.
+// serves this client, and with our transport as many for requests with a body.
 func holdConnections(b *browser, connections int) {
 	b.t.Helper()
 	var wait sync.WaitGroup
 	for range connections {
-		wait.Go(func() {
-			if a, err := b.try(http.MethodGet, "/restpp/echo?sleep=0.05", nil); err != nil || a.StatusCode != http.StatusOK {
-				b.t.Errorf("a connection could not be occupied: %v", err)
-			}
-		})
+		for method, body := range map[string][]byte{http.MethodGet: nil, http.MethodPost: []byte("{}")} {
+			wait.Go(func() {
+				if a, err := b.try(method, "/restpp/echo?sleep=0.05", body); err != nil || a.StatusCode != http.StatusOK {
+					b.t.Errorf("a connection could not be occupied: %v", err)
+				}
+			})
+		}
 	}
 	wait.Wait()
+}
+
+// withEachTransport runs a test with Go's client alone, and with ours.
+func withEachTransport(t *testing.T, test func(t *testing.T, transport string)) {
+	for _, name := range []string{"http", "tigergraph"} {
+		t.Run(name, func(t *testing.T) { test(t, "\ntransport "+name+" {\ncompression off\n}") })
+	}
 }
 
 // mark gives a request a name by which the ledger knows it.
@@ -81,19 +90,24 @@ func mark(target, marker string) string {
 }
 
 func TestWhatMayHaveBeenDoneIsNeverDoneTwice(t *testing.T) {
-	for _, front := range []struct{ name, more string }{
-		{"as it is", ""},
-		{"with header operations", "header_up X-Real-IP {client_ip}\nheader_up -Via"},
-		{"with an idempotency key of the proxy's own", "header_up Idempotency-Key {http.request.uuid}"},
+	for _, front := range []struct{ name, more, transport string }{
+		{"as it is", "", "http"},
+		{"with header operations", "header_up X-Real-IP {client_ip}\nheader_up -Via", "http"},
+		{"with an idempotency key of the proxy's own", "header_up Idempotency-Key {http.request.uuid}", "http"},
+		{"with our transport", "", "tigergraph"},
+		{"with our transport and a key", "header_up Idempotency-Key {http.request.uuid}", "tigergraph"},
 	} {
 		t.Run(front.name, func(t *testing.T) {
 			cluster, nodes := startCluster(t, 3)
 			for _, mode := range []tgnode.Mode{tgnode.Reset, tgnode.Close} {
 				for _, connection := range []tgnode.ConnectionKind{tgnode.Fresh, tgnode.Reused} {
-					more := front.more
+					// To keep none is something else than to switch keeping off: that
+					// would be Go's client whatever the transport.
+					idle := 32
 					if connection == tgnode.Fresh {
-						more += "\ntransport http {\nkeepalive off\n}"
+						idle = -1
 					}
+					more := fmt.Sprintf("%s\ntransport %s {\ncompression off\nkeepalive_idle_conns_per_host %d\n}", front.more, front.transport, idle)
 					for _, node := range nodes {
 						node.ClearFaults()
 					}
@@ -142,9 +156,13 @@ func TestAnotherPolicyLetsGoRepeatADropAll(t *testing.T) {
 }
 
 func TestReadsGoOnOnAnotherNode(t *testing.T) {
+	withEachTransport(t, testReadsGoOn)
+}
+
+func testReadsGoOn(t *testing.T, transport string) {
 	_, nodes := startCluster(t, 3)
 	e := newEdge(t)
-	e.load(retrying(nodes, "header_up X-Real-IP {client_ip}"))
+	e.load(retrying(nodes, "header_up X-Real-IP {client_ip}"+transport))
 	b := e.newBrowser(2)
 	home := b.get("/restpp/__echo").echo(t).Node
 	for _, mode := range []tgnode.Mode{tgnode.Reset, tgnode.Close, tgnode.CloseIdle} {
@@ -199,9 +217,13 @@ func TestWhatNeverLeftGoesToAnotherNode(t *testing.T) {
 
 // What the node gets must be the request that the client sent, framing included.
 func TestReadiedRequestsLookAsBefore(t *testing.T) {
+	withEachTransport(t, testReadiedRequests)
+}
+
+func testReadiedRequests(t *testing.T, transport string) {
 	_, nodes := startCluster(t, 1)
 	e := newEdge(t)
-	e.load(retrying(nodes, ""))
+	e.load(retrying(nodes, transport))
 	b := e.newBrowser(2)
 	for _, method := range []string{"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "POST"} {
 		var body []byte
@@ -249,9 +271,13 @@ func fronts(e *edge) map[string]*http.Client {
 }
 
 func TestNeverTwiceWhateverTheClientSpeaks(t *testing.T) {
+	withEachTransport(t, testNeverTwice)
+}
+
+func testNeverTwice(t *testing.T, transport string) {
 	cluster, nodes := startCluster(t, 3)
 	e := newEdge(t)
-	e.loadTLS(retrying(nodes, ""))
+	e.loadTLS(retrying(nodes, transport))
 	base := e.newBrowserTLS(2).base
 	for protocol, client := range fronts(e) {
 		t.Run(strings.ReplaceAll(protocol, "/", ""), func(t *testing.T) {
@@ -322,9 +348,13 @@ func TestUpgradesAreNeverTriedTwice(t *testing.T) {
 // The requests come one by one: Caddy 2.11.0 itself has a data race where Go still
 // dials for an attempt while the next one begins.
 func TestRandomFaultsNeverRepeatAnything(t *testing.T) {
+	withEachTransport(t, testRandomFaults)
+}
+
+func testRandomFaults(t *testing.T, transport string) {
 	cluster, nodes := startCluster(t, 3)
 	e := newEdge(t)
-	e.load(retrying(nodes, "header_up X-Real-IP {client_ip}"))
+	e.load(retrying(nodes, "header_up X-Real-IP {client_ip}"+transport))
 	b := e.newBrowser(2)
 	again := e.newBrowser(2)
 	// The client is to repeat nothing either.
