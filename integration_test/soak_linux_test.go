@@ -46,7 +46,8 @@ const (
 //   - no session is served by a node that is not its own while its own is up;
 //   - nothing that must not be repeated is carried out twice;
 //   - no client gets what is another's;
-//   - each request that fails is one whose node failed;
+//   - each request that fails is one whose node failed: the one that the edge chose
+//     last, by its own log;
 //   - afterwards the edge has as many goroutines and as much memory as before.
 //
 // What counts as failing, and for how long, is in soakSpan and soakRecovery. The

@@ -581,7 +581,7 @@ func TestSoakTimeline(t *testing.T) {
 			t.Errorf("from %d to %d: %t, want %t", test.from, test.to, got, test.want)
 		}
 	}
-	if (soakTimeline)(nil).overlaps(at(0), at(100)) {
+	if soakTimeline(nil).overlaps(at(0), at(100)) {
 		t.Error("there is a span in none")
 	}
 }
