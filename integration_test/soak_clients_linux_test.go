@@ -117,7 +117,7 @@ func (c *soakClient) connect() (failure string) {
 			c.conn, c.reader = conn, bufio.NewReader(conn)
 			return ""
 		}
-		c.records.wasRefused()
+		c.records.wasRefused(err)
 		if !c.pause(50*time.Millisecond, 500*time.Millisecond) || time.Now().After(deadline) {
 			return err.Error()
 		}

@@ -46,7 +46,8 @@ const (
 //   - no session is served by a node that is not its own while its own is up;
 //   - nothing that must not be repeated is carried out twice;
 //   - no client gets what is another's;
-//   - each request that fails is one whose node failed;
+//   - each request that fails is one whose node failed: the one that the edge chose
+//     last, by its own log;
 //   - afterwards the edge has as many goroutines and as much memory as before.
 //
 // What counts as failing, and for how long, is in soakSpan and soakRecovery. The
@@ -64,8 +65,7 @@ func TestSoak(t *testing.T) {
 		t.Fatalf("-soak %s needs a longer -timeout", *soakFor)
 	}
 	s := &soak{
-		t: t, seed: *soakSeed, stop: make(chan struct{}), dealt: make(map[string]int),
-		records: &soakRecords{logins: make(map[string]string), reached: make(map[string][]string)},
+		t: t, seed: *soakSeed, stop: make(chan struct{}), dealt: make(map[string]int), records: newSoakRecords(),
 	}
 	if s.seed == 0 {
 		s.seed = rand.Uint64()
@@ -79,7 +79,9 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	for number := range soakMachines {
-		s.machines = append(s.machines, newSoakMachine(t, number, subnet, s.records.arrived))
+		m := newSoakMachine(t, number, subnet, s.records.arrived)
+		s.machines = append(s.machines, m)
+		s.records.nodes = append(s.records.nodes, m.name)
 	}
 	for _, m := range s.machines {
 		s.awaitWell(m, allServices)
@@ -101,15 +103,7 @@ func TestSoak(t *testing.T) {
 	clients.Wait()
 	watching.Wait()
 	after := s.coolDown(before)
-	for _, m := range s.machines {
-		markers, err := m.arrivals()
-		if err != nil {
-			t.Error(err)
-		}
-		for _, marker := range markers {
-			s.records.reached[marker] = append(s.records.reached[marker], m.name)
-		}
-	}
+	s.readLogs()
 	breaches := s.records.check()
 	for i, breach := range breaches {
 		if i == 20 {
@@ -139,10 +133,12 @@ type soak struct {
 	edge      *process
 	address   string
 	storage   string
+	log       string // whom the edge chose, and what it answered
 	caddyfile string
 	admin     *http.Client
 	restarts  int
 	most      edgeSize
+	logged    int // lines of the edge's log
 
 	mu    sync.Mutex
 	dealt map[string]int
@@ -165,6 +161,7 @@ func (s *soak) newEdge() {
 	s.t.Cleanup(func() { os.RemoveAll(folder) })
 	socket := filepath.Join(folder, "admin")
 	s.storage, s.address = filepath.Join(folder, "storage"), quietAddress(s.t)
+	s.log = filepath.Join(folder, "access.log")
 	var addresses []string
 	for _, m := range s.machines {
 		addresses = append(addresses, m.address)
@@ -178,6 +175,22 @@ func (s *soak) newEdge() {
 	}
 }
 http://%s {
+	log {
+		output file %s {
+			roll_disabled
+		}
+		format filter {
+			request delete
+			resp_headers delete
+			user_id delete
+			bytes_read delete
+			duration delete
+			size delete
+			write_error delete
+		}
+	}
+	log_append <marker {http.request.uri.query.marker}
+	log_append node {http.tigergraph.node}
 	tigergraph %s {
 		fail_duration 1s
 		health_check {
@@ -186,7 +199,7 @@ http://%s {
 		# generation 0
 	}
 }
-`, options, s.address, strings.Join(addresses, " "))
+`, options, s.address, s.log, strings.Join(addresses, " "))
 	s.admin = &http.Client{Timeout: enough, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -194,6 +207,36 @@ http://%s {
 		},
 	}}
 	s.startEdge()
+}
+
+// readLogs finds out where the requests that failed have been.
+func (s *soak) readLogs() {
+	failed := s.records.failed()
+	names := make(map[string]string)
+	for _, m := range s.machines {
+		names[m.address] = m.name
+		markers, err := m.arrivals(failed)
+		if err != nil {
+			s.t.Error(err)
+		}
+		for _, marker := range markers {
+			s.records.reached[marker] = append(s.records.reached[marker], m.name)
+		}
+	}
+	file, err := os.Open(s.log)
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	defer file.Close()
+	log, err := readSoakLog(file, failed, names)
+	if err != nil {
+		s.t.Error(err)
+	}
+	if killed := s.dealt[soakEdgeKilled]; log.cut > killed {
+		s.t.Errorf("%d lines of the edge's log are no entries, and it was killed %d times", log.cut, killed)
+	}
+	s.records.chosen, s.logged = log.chosen, log.lines
 }
 
 func (s *soak) startEdge() {
@@ -451,15 +494,17 @@ func (s *soak) fail(m *soakMachine, fault soakFault, random *rand.Rand) {
 	time.Sleep(length) // of the fault
 	fault.end(m)
 	s.awaitWell(m, fault.services)
-	s.records.span(soakSpan{node: m.name, services: fault.services, from: began, to: time.Now(), what: fault.name, made: true})
+	s.records.span(soakSpan{node: m.name, services: fault.services, from: began, to: time.Now(), what: fault.name, made: true, forgets: fault.forgets})
 	s.note(fault.name+" of "+m.name, began)
 }
+
+const soakEdgeKilled = "edge killed"
 
 // troubleEdge lets the edge reload, restart, drain nodes and lose its storage.
 func (s *soak) troubleEdge(over <-chan struct{}) {
 	// In the second half of a run the edge lives on, to show what it leaks.
 	half := time.Now().Add(*soakFor / 2)
-	const restarted, killed = "edge restarted", "edge killed"
+	const restarted, killed = "edge restarted", soakEdgeKilled
 	random := rand.New(rand.NewPCG(s.seed, 100))
 	troubles := []struct {
 		name string
@@ -568,6 +613,8 @@ func (s *soak) loseStorage() {
 
 // report logs the figures.
 func (s *soak) report(before, after edgeSize) {
+	s.records.mu.Lock()
+	defer s.records.mu.Unlock()
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "seed %d, %s\n", s.seed, *soakFor)
 	fmt.Fprintf(&out, "\n%-12s %8s %8s %9s %9s %9s\n", "requests", "all", "failed", "median", "99th", "longest")
@@ -604,22 +651,32 @@ func (s *soak) report(before, after edgeSize) {
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
 		fmt.Fprintf(&out, "%8d %s\n", reasons[reason], reason)
 	}
+	fmt.Fprintf(&out, "\nwhat excused them:\n")
+	for _, excuse := range slices.Sorted(maps.Keys(s.records.excuses)) {
+		fmt.Fprintf(&out, "%8d %s\n", s.records.excuses[excuse], excuse)
+	}
 	executed, watched := 0, time.Duration(0)
 	for _, a := range s.records.arrivals {
 		if a.Executed != tgnode.Read {
 			executed++
 		}
 	}
+	made := make(map[string]soakTimeline)
+	place := func(node string, service tgnode.Service) string { return node + " " + serviceNames[service] }
+	for _, m := range s.machines {
+		for _, service := range allServices {
+			made[place(m.name, service)] = newSoakTimeline(s.records.spans, 0, func(span soakSpan) bool {
+				return span.made && span.node == m.name && slices.Contains(span.services, service)
+			})
+		}
+	}
 	for _, span := range s.records.spans {
-		explained := slices.ContainsFunc(s.records.spans, func(made soakSpan) bool {
-			return made.made && made.node == span.node && slices.Contains(made.services, span.services[0]) &&
-				!span.from.After(made.to) && !span.to.Before(made.from)
-		})
-		if !span.made && !explained {
+		if !span.made && !made[place(span.node, span.services[0])].overlaps(span.from, span.to) {
 			watched += span.to.Sub(span.from)
 		}
 	}
-	fmt.Fprintf(&out, "\n%d sessions; %d entries in the nodes' journals, %d of them executions\n", len(s.records.logins), len(s.records.arrivals), executed)
+	fmt.Fprintf(&out, "\n%d sessions; %d entries in the nodes' journals, %d of them executions; %d in the edge's log\n",
+		len(s.records.logins), len(s.records.arrivals), executed, s.logged)
 	fmt.Fprintf(&out, "services that were slow without a fault: %s in all\n", watched.Round(time.Millisecond))
 	fmt.Fprintf(&out, "the edge at rest: %d goroutines, %d KiB; afterwards %d, %d KiB, %d connections kept; most seen %d, %d KiB\n",
 		before.goroutines, before.heap>>10, after.goroutines, after.heap>>10, after.kept, s.most.goroutines, s.most.heap>>10)

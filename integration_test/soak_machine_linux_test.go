@@ -323,9 +323,9 @@ func (m *soakMachine) isWell(client *http.Client, service tgnode.Service) bool {
 	return err == nil && response.StatusCode == http.StatusOK && strings.Contains(string(body), soakSigns[service].sign)
 }
 
-// arrivals returns the requests that the machine's nginx has answered, by their
-// markers.
-func (m *soakMachine) arrivals() (markers []string, err error) {
+// arrivals returns which of these requests the machine's nginx has answered, by
+// their markers.
+func (m *soakMachine) arrivals(of map[string]bool) (markers []string, err error) {
 	file, err := os.Open(filepath.Join(m.folder, "access.log"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -341,7 +341,9 @@ func (m *soakMachine) arrivals() (markers []string, err error) {
 		if len(fields) == 3 {
 			if _, marker, found := strings.Cut(fields[1], "marker="); found {
 				marker, _, _ = strings.Cut(marker, "&")
-				markers = append(markers, marker)
+				if of[marker] {
+					markers = append(markers, marker)
+				}
 			}
 		}
 	}
@@ -354,12 +356,12 @@ type soakFault struct {
 	services []tgnode.Service // that fail
 	// network is whether it needs a namespace, firewall whether iptables besides.
 	network, firewall bool
+	forgets           bool // with the process of the GUI its sessions go
 	least, most       time.Duration
 	begin, end        func(*soakMachine)
 }
 
 var (
-	allServices  = []tgnode.Service{tgnode.GUI, tgnode.GSQL, tgnode.RESTPP}
 	allOfTheirs  = []string{"gui", "gsql", "restpp"}
 	serviceNames = [...]string{tgnode.GUI: "gui", tgnode.GSQL: "gsql", tgnode.RESTPP: "restpp"}
 )
@@ -369,7 +371,7 @@ func soakFaults() []soakFault {
 	const short, long = 1 * time.Second, 4 * time.Second
 	faults := []soakFault{
 		{
-			name: "machine killed", services: allServices, least: short, most: long,
+			name: "machine killed", services: allServices, forgets: true, least: short, most: long,
 			begin: func(m *soakMachine) { m.kill(soakProcesses...) },
 			end:   func(m *soakMachine) { m.start(soakProcesses...) },
 		},
@@ -384,7 +386,7 @@ func soakFaults() []soakFault {
 			end:   func(m *soakMachine) { m.signal(syscall.SIGCONT, allOfTheirs...) },
 		},
 		{
-			name: "services restarted", services: allServices,
+			name: "services restarted", services: allServices, forgets: true,
 			begin: func(m *soakMachine) { m.kill(allOfTheirs...) },
 			end:   func(m *soakMachine) { m.start(allOfTheirs...) },
 		},
@@ -434,7 +436,7 @@ func soakFaults() []soakFault {
 	for _, service := range allServices {
 		name := serviceNames[service]
 		faults = append(faults, soakFault{
-			name: name + " killed", services: []tgnode.Service{service}, least: short, most: long,
+			name: name + " killed", services: []tgnode.Service{service}, forgets: service == tgnode.GUI, least: short, most: long,
 			begin: func(m *soakMachine) { m.kill(name) },
 			end:   func(m *soakMachine) { m.start(name) },
 		})

@@ -2,14 +2,19 @@ package integration_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
+
+var allServices = []tgnode.Service{tgnode.GUI, tgnode.GSQL, tgnode.RESTPP}
 
 // soakRequest is a request of TestSoak's as its client saw it.
 type soakRequest struct {
@@ -21,11 +26,23 @@ type soakRequest struct {
 	answered   bool   // at least the head of an answer came
 }
 
+// soakChoice is what the edge's log says of a request.
+type soakChoice struct {
+	node   string // the last that was chosen for it, "" if none was, or the answer broke off
+	status int    // of the answer
+}
+
 // soakArrival is an entry of a service's journal: a request that reached it, or
 // that it carried out.
 type soakArrival struct {
 	node string
 	tgnode.Entry
+}
+
+// soakRefusal is a connection that the edge did not take.
+type soakRefusal struct {
+	at  time.Time
+	err error
 }
 
 // soakSpan is a time in which services of a node need not serve. It begins right
@@ -39,21 +56,49 @@ type soakSpan struct {
 	from, to time.Time
 	what     string
 	made     bool // it is a fault that was made
+	forgets  bool // of the GUI's sessions none is left
 }
 
 // soakRecords are what a run leaves behind, for its invariants to be checked.
 type soakRecords struct {
+	nodes []string // all of them
+
 	mu       sync.Mutex
 	requests []soakRequest
 	arrivals []soakArrival
-	logins   map[string]string   // marker of the login, by session
-	reached  map[string][]string // nodes whose nginx answered a request, by marker
-	spans    []soakSpan
+	logins   map[string]string // marker of the login, by session
+	// Of the requests that failed, by their markers: the nodes whose nginx answered
+	// them, and what the edge says.
+	reached map[string][]string
+	chosen  map[string]soakChoice
+	spans   []soakSpan
 	// down is when the edge itself did not serve, reloads when it changed its
 	// configuration.
 	down, reloads []soakSpan
-	refused       []time.Time // when the edge took no connection
-	breaches      []string    // found on the way: an answer that was another client's
+	refused       []soakRefusal
+	breaches      []string // found on the way: an answer that was another client's
+	// excuses are how many failed requests were excused by what, for the report.
+	excuses map[string]int
+}
+
+func newSoakRecords() *soakRecords {
+	return &soakRecords{
+		logins: make(map[string]string), reached: make(map[string][]string),
+		chosen: make(map[string]soakChoice), excuses: make(map[string]int),
+	}
+}
+
+// failed returns the markers of the requests that failed.
+func (r *soakRecords) failed() map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	failed := make(map[string]bool)
+	for _, request := range r.requests {
+		if request.failure != "" {
+			failed[request.marker] = true
+		}
+	}
+	return failed
 }
 
 func (r *soakRecords) arrived(node string, entry tgnode.Entry) {
@@ -68,10 +113,10 @@ func (r *soakRecords) ended(request soakRequest) {
 	r.requests = append(r.requests, request)
 }
 
-func (r *soakRecords) wasRefused() {
+func (r *soakRecords) wasRefused(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refused = append(r.refused, time.Now())
+	r.refused = append(r.refused, soakRefusal{time.Now(), err})
 }
 
 func (r *soakRecords) loggedIn(session, marker string) {
@@ -114,17 +159,74 @@ const (
 	soakEdgeRecovery = 2 * time.Second
 )
 
-// fails reports whether one of these nodes (any, if there are none) was in a span
-// of this service's between two moments.
-func (r *soakRecords) fails(nodes []string, service tgnode.Service, from, to time.Time) bool {
-	return slices.ContainsFunc(r.spans, func(s soakSpan) bool {
-		return (len(nodes) == 0 || slices.Contains(nodes, s.node)) && slices.Contains(s.services, service) &&
-			!from.After(s.to) && !to.Before(s.from)
-	})
+// soakTimeline are spans of time, in order and apart from each other.
+type soakTimeline []soakSpan
+
+// newSoakTimeline joins the spans that count, each of them longer by after.
+func newSoakTimeline(spans []soakSpan, after time.Duration, counts func(soakSpan) bool) (line soakTimeline) {
+	for _, s := range spans {
+		if counts(s) {
+			line = append(line, soakSpan{from: s.from, to: s.to.Add(after)})
+		}
+	}
+	slices.SortFunc(line, func(a, b soakSpan) int { return a.from.Compare(b.from) })
+	joined := line[:0]
+	for _, s := range line {
+		if last := len(joined) - 1; last >= 0 && !s.from.After(joined[last].to) {
+			if s.to.After(joined[last].to) {
+				joined[last].to = s.to
+			}
+			continue
+		}
+		joined = append(joined, s)
+	}
+	return joined
 }
 
-func overlaps(spans []soakSpan, from, to time.Time, after time.Duration) bool {
-	return slices.ContainsFunc(spans, func(s soakSpan) bool { return !from.After(s.to.Add(after)) && !to.Before(s.from) })
+// overlaps reports whether one of the spans has a moment in common with the time
+// between these two.
+func (l soakTimeline) overlaps(from, to time.Time) bool {
+	i, _ := slices.BinarySearchFunc(l, from, func(s soakSpan, from time.Time) int { return s.to.Compare(from) })
+	return i < len(l) && !l[i].from.After(to)
+}
+
+// soakFailures are the times in which something need not have served.
+type soakFailures struct {
+	services      map[string]map[tgnode.Service]soakTimeline // by node
+	sessions      map[string]soakTimeline                    // in which a node's GUI forgot them
+	down, reloads soakTimeline
+}
+
+func (r *soakRecords) failures() (f soakFailures) {
+	f.services, f.sessions = make(map[string]map[tgnode.Service]soakTimeline), make(map[string]soakTimeline)
+	for _, node := range r.nodes {
+		f.services[node] = make(map[tgnode.Service]soakTimeline)
+		for _, service := range allServices {
+			f.services[node][service] = newSoakTimeline(r.spans, 0, func(s soakSpan) bool {
+				return s.node == node && slices.Contains(s.services, service)
+			})
+		}
+		f.sessions[node] = newSoakTimeline(r.spans, 0, func(s soakSpan) bool { return s.node == node && s.forgets })
+	}
+	every := func(soakSpan) bool { return true }
+	f.down = newSoakTimeline(r.down, soakEdgeRecovery, every)
+	f.reloads = newSoakTimeline(r.reloads, soakEdgeRecovery, every)
+	return f
+}
+
+// fails reports whether one of these nodes was in a span of this service's between
+// two moments.
+func (f soakFailures) fails(nodes []string, service tgnode.Service, from, to time.Time) bool {
+	return slices.ContainsFunc(nodes, func(node string) bool { return f.services[node][service].overlaps(from, to) })
+}
+
+// allFail reports whether each of these nodes had a service that was in a span
+// between two moments: Caddy's passive checks take a node out of use for the
+// failures of any of its services.
+func (f soakFailures) allFail(nodes []string, from, to time.Time) bool {
+	return !slices.ContainsFunc(nodes, func(node string) bool {
+		return !slices.ContainsFunc(allServices, func(service tgnode.Service) bool { return f.services[node][service].overlaps(from, to) })
+	})
 }
 
 // check returns every breach of the invariants.
@@ -134,9 +236,10 @@ func (r *soakRecords) check() []string {
 	breaches := slices.Clone(r.breaches)
 	slices.SortStableFunc(r.arrivals, func(a, b soakArrival) int { return a.Time.Compare(b.Time) })
 	slices.SortFunc(r.requests, func(a, b soakRequest) int { return cmp.Compare(a.marker, b.marker) })
-	breaches = append(breaches, r.checkSessions()...)
+	failures := r.failures()
+	breaches = append(breaches, r.checkSessions(failures)...)
 	breaches = append(breaches, r.checkExecutions()...)
-	return append(breaches, r.checkFailures()...)
+	return append(breaches, r.checkFailures(failures)...)
 }
 
 func (r *soakRecords) request(marker string) (soakRequest, bool) {
@@ -149,12 +252,13 @@ func (r *soakRecords) request(marker string) (soakRequest, bool) {
 
 // checkSessions: no session is served by a node that is not its own while its own
 // is up. What counts is the first request of a session that reaches another node:
-// with its answer the browser belongs there.
-func (r *soakRecords) checkSessions() (breaches []string) {
-	own := make(map[string]string) // node, by marker of the login
+// with its answer the browser belongs there. And its own knows it, unless that
+// lost its sessions after the login.
+func (r *soakRecords) checkSessions(failures soakFailures) (breaches []string) {
+	own := make(map[string]soakArrival) // by marker of the login
 	for _, a := range r.arrivals {
 		if a.Executed == tgnode.Login {
-			own[a.Marker] = a.node
+			own[a.Marker] = a
 		}
 	}
 	displaced := make(map[string]bool)
@@ -169,16 +273,17 @@ func (r *soakRecords) checkSessions() (breaches []string) {
 		}
 		home := own[login]
 		switch {
-		case home == "":
+		case home.node == "":
 			breaches = append(breaches, fmt.Sprintf("the login %s was answered, but no node took it", login))
-		case a.node != home:
+		case a.node != home.node:
 			displaced[a.Session] = true
-			if !r.fails([]string{home}, tgnode.GUI, began.Add(-soakRecovery), a.Time) {
+			if !failures.fails([]string{home.node}, tgnode.GUI, began.Add(-soakRecovery), a.Time) {
 				breaches = append(breaches, fmt.Sprintf("%s: the session of %s, begun by %s, went to %s by request %s, while %[2]s was up",
-					a.Time.Format(soakTime), home, login, a.node, a.Marker))
+					a.Time.Format(soakTime), home.node, login, a.node, a.Marker))
 			}
-		case !a.Known && !r.fails([]string{home}, tgnode.GUI, time.Time{}, a.Time):
-			breaches = append(breaches, fmt.Sprintf("%s forgot the session begun by %s without a reason", home, login))
+		case !a.Known && !failures.sessions[home.node].overlaps(home.Time, a.Time):
+			breaches = append(breaches, fmt.Sprintf("%s: %s forgot the session begun by %s at %s without a reason",
+				a.Time.Format(soakTime), home.node, login, home.Time.Format(soakTime)))
 		}
 	}
 	return breaches
@@ -189,56 +294,107 @@ const soakTime = "15:04:05.000"
 // checkExecutions: nothing that must not be repeated is carried out twice, at two
 // nodes or at one.
 func (r *soakRecords) checkExecutions() (breaches []string) {
-	executed := make(map[string][]string)
-	for _, a := range r.arrivals {
-		if a.Executed != tgnode.Read {
-			executed[a.Marker] = append(executed[a.Marker], a.node+" at "+a.Time.Format(soakTime))
-		}
-	}
-	for marker, times := range executed {
-		if len(times) > 1 {
-			request, _ := r.request(marker)
-			breaches = append(breaches, fmt.Sprintf("request %s (%s) was carried out %d times: %v", marker, request.kind, len(times), times))
-		}
-	}
-	return breaches
-}
-
-// checkFailures: each failed request is one whose node failed. That is the node,
-// or one of those, whose service or nginx got it; if none did, it was lost on the
-// way, and some node has to have failed. While the edge itself is not there
-// anything may fail, and around a reload a connection that brings no answer.
-func (r *soakRecords) checkFailures() (breaches []string) {
-	nodes := make(map[string][]string, len(r.reached))
-	for marker, reached := range r.reached {
-		nodes[marker] = slices.Clone(reached)
-	}
-	for _, a := range r.arrivals {
-		nodes[a.Marker] = append(nodes[a.Marker], a.node)
-	}
-	for _, request := range r.requests {
-		if request.failure == "" || r.explains(request, nodes[request.marker]) {
+	first := make(map[string]int) // of the arrivals, by marker
+	again := make(map[string][]string)
+	describe := func(a soakArrival) string { return a.node + " at " + a.Time.Format(soakTime) }
+	for i, a := range r.arrivals {
+		if a.Executed == tgnode.Read {
 			continue
 		}
-		breaches = append(breaches, fmt.Sprintf("request %s (%s), from %s to %s, failed although no node of it did (it reached %v): %s",
-			request.marker, request.kind, request.start.Format(soakTime), request.end.Format(soakTime), nodes[request.marker], request.failure))
-	}
-	for _, at := range r.refused {
-		if !overlaps(r.down, at, at, soakEdgeRecovery) {
-			breaches = append(breaches, "the edge refused a connection at "+at.Format(soakTime))
+		before, done := first[a.Marker]
+		if !done {
+			first[a.Marker] = i
+			continue
 		}
+		if again[a.Marker] == nil {
+			again[a.Marker] = []string{describe(r.arrivals[before])}
+		}
+		again[a.Marker] = append(again[a.Marker], describe(a))
+	}
+	for marker, times := range again {
+		request, _ := r.request(marker)
+		breaches = append(breaches, fmt.Sprintf("request %s (%s) was carried out %d times: %v", marker, request.kind, len(times), times))
 	}
 	return breaches
 }
 
-func (r *soakRecords) explains(request soakRequest, nodes []string) bool {
+// checkFailures: each failed request is one whose node failed.
+func (r *soakRecords) checkFailures(failures soakFailures) (breaches []string) {
+	nodes := make(map[string][]string)
+	for _, request := range r.requests {
+		if request.failure != "" {
+			nodes[request.marker] = slices.Clone(r.reached[request.marker])
+		}
+	}
+	for _, a := range r.arrivals {
+		if reached, failed := nodes[a.Marker]; failed {
+			nodes[a.Marker] = append(reached, a.node)
+		}
+	}
+	clear(r.excuses)
+	for _, request := range r.requests {
+		if request.failure == "" {
+			continue
+		}
+		if excuse := r.excuse(request, nodes[request.marker], failures); excuse != "" {
+			r.excuses[excuse]++
+			continue
+		}
+		said := "the edge's log lacks it"
+		if choice, logged := r.chosen[request.marker]; logged {
+			said = fmt.Sprintf("the edge chose %q last and answered %d", choice.node, choice.status)
+		}
+		breaches = append(breaches, fmt.Sprintf("request %s (%s), from %s to %s, failed although no node of it did (it reached %v, %s): %s", request.marker,
+			request.kind, request.start.Format(soakTime), request.end.Format(soakTime), nodes[request.marker], said, request.failure))
+	}
+	for _, refusal := range r.refused {
+		// The listener of a reload is there before the old one goes, so that nobody
+		// is refused; but the kernel resets whom the old one had not accepted, and
+		// some of those still dial.
+		if failures.down.overlaps(refusal.at, refusal.at) ||
+			errors.Is(refusal.err, syscall.ECONNRESET) && failures.reloads.overlaps(refusal.at, refusal.at) {
+			continue
+		}
+		breaches = append(breaches, fmt.Sprintf("the edge took no connection at %s: %v", refusal.at.Format(soakTime), refusal.err))
+	}
+	return breaches
+}
+
+// excuse says why a request may have failed, "" if there is no reason. While the
+// edge itself is not there anything may fail, and around a reload a connection that
+// brings no answer. Else it is a matter of nodes:
+//
+//   - of every node, where the edge says that there is none left, by 503, which the
+//     nodes here never say;
+//   - of the last one that the edge has chosen, for its answer was the last;
+//   - of one that the request reached, where the edge names none because the answer
+//     broke off.
+//
+// A request that the edge knows nothing of, and no node, is lost without an excuse.
+func (r *soakRecords) excuse(request soakRequest, reached []string, failures soakFailures) string {
 	before := soakRecovery
 	if request.end.Sub(request.start) > soakRecovery { // it waited for TCP
 		before = soakTCP
 	}
-	return r.fails(nodes, request.service, request.start.Add(-before), request.end) ||
-		overlaps(r.down, request.start, request.end, soakEdgeRecovery) ||
-		!request.answered && overlaps(r.reloads, request.start, request.end, soakEdgeRecovery)
+	from := request.start.Add(-before)
+	choice := r.chosen[request.marker]
+	switch {
+	case failures.down.overlaps(request.start, request.end):
+		return "the edge was down"
+	case !request.answered && failures.reloads.overlaps(request.start, request.end):
+		return "the edge was reloaded"
+	case choice.status == http.StatusServiceUnavailable:
+		if failures.allFail(r.nodes, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
+			return "every node failed"
+		}
+	case choice.node != "":
+		if failures.fails([]string{choice.node}, request.service, from, request.end) {
+			return "the node that the edge chose last failed"
+		}
+	case failures.fails(reached, request.service, from, request.end):
+		return "the answer broke off, and a node it reached failed"
+	}
+	return ""
 }
 
 // The invariants must be able to fail: these are runs that breach them, and some
@@ -248,7 +404,9 @@ func TestSoakNoticesABreach(t *testing.T) {
 	at := func(seconds float64) time.Time { return zero.Add(time.Duration(seconds * float64(time.Second))) }
 	// A session of m1, a request of it, and one that is answered by m1.
 	usual := func() *soakRecords {
-		r := &soakRecords{logins: map[string]string{"session": "login"}, reached: make(map[string][]string)}
+		r := newSoakRecords()
+		r.nodes = []string{"m1", "m2", "m3"}
+		r.logins["session"] = "login"
 		r.arrived("m1", tgnode.Entry{Time: at(0), Marker: "login", Executed: tgnode.Login})
 		r.arrived("m1", tgnode.Entry{Time: at(1), Marker: "a", Session: "session", Known: true})
 		r.arrived("m1", tgnode.Entry{Time: at(1), Marker: "a", Session: "session", Known: true, Executed: tgnode.Other})
@@ -262,6 +420,16 @@ func TestSoakNoticesABreach(t *testing.T) {
 	failed := func(r *soakRecords) {
 		r.ended(soakRequest{marker: "c", service: tgnode.GSQL, start: at(100), end: at(101), failure: "EOF"})
 	}
+	// The edge's log has the failed request.
+	chose := func(r *soakRecords, node string, status int) {
+		failed(r)
+		r.chosen["c"] = soakChoice{node, status}
+	}
+	// A node does not know the session any more.
+	forgotten := func(r *soakRecords) {
+		r.arrived("m1", tgnode.Entry{Time: at(200), Marker: "d", Session: "session"})
+	}
+	refused := func(r *soakRecords, err error) { r.refused = append(r.refused, soakRefusal{at(100), err}) }
 	fault := func(r *soakRecords, node string, service tgnode.Service, from, to float64) {
 		r.span(soakSpan{node: node, services: []tgnode.Service{service}, from: at(from), to: at(to)})
 	}
@@ -283,8 +451,27 @@ func TestSoakNoticesABreach(t *testing.T) {
 			fault(r, "m1", tgnode.GUI, 99, 110)
 			r.arrived("m2", tgnode.Entry{Time: at(200), Marker: "d", Session: "session"})
 		}, 0},
-		{"a node forgets a session", func(r *soakRecords) {
-			r.arrived("m1", tgnode.Entry{Time: at(200), Marker: "d", Session: "session"})
+		{"a node forgets a session", forgotten, 1},
+		{"a node forgets a session as it was killed", func(r *soakRecords) {
+			forgotten(r)
+			r.span(soakSpan{node: "m1", from: at(90), to: at(100), forgets: true})
+		}, 0},
+		{"a node was killed while the user logged in", func(r *soakRecords) {
+			forgotten(r)
+			r.span(soakSpan{node: "m1", from: at(-1), to: at(1), forgets: true})
+		}, 0},
+		{"a node forgets a session begun after it was killed", func(r *soakRecords) {
+			forgotten(r)
+			r.span(soakSpan{node: "m1", from: at(-10), to: at(-1), forgets: true})
+		}, 1},
+		{"a node forgets a session, and is killed later", func(r *soakRecords) {
+			forgotten(r)
+			r.span(soakSpan{node: "m1", from: at(201), to: at(210), forgets: true})
+		}, 1},
+		{"a node forgets a session when it was paused", func(r *soakRecords) { forgotten(r); fault(r, "m1", tgnode.GUI, 90, 100) }, 1},
+		{"a node forgets a session as another was killed", func(r *soakRecords) {
+			forgotten(r)
+			r.span(soakSpan{node: "m2", from: at(90), to: at(100), forgets: true})
 		}, 1},
 		{"a request is done by two nodes", func(r *soakRecords) {
 			r.arrived("m2", tgnode.Entry{Time: at(2), Marker: "a", Executed: tgnode.Other})
@@ -298,7 +485,55 @@ func TestSoakNoticesABreach(t *testing.T) {
 			r.arrived("m2", tgnode.Entry{Time: at(2), Marker: "e"})
 		}, 0},
 		{"a request fails", failed, 1},
-		{"a request fails while a node does", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GSQL, 99, 110) }, 0},
+		{"a request is lost, unknown to the edge, while a node fails", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GSQL, 99, 110) }, 1},
+		{"a request fails at the node that the edge chose, which does", func(r *soakRecords) {
+			chose(r, "m3", http.StatusBadGateway)
+			fault(r, "m3", tgnode.GSQL, 99, 110)
+		}, 0},
+		{"a request fails at the node that the edge chose, while another does", func(r *soakRecords) {
+			chose(r, "m2", http.StatusBadGateway)
+			fault(r, "m3", tgnode.GSQL, 99, 110)
+		}, 1},
+		{"a request fails at the node that the edge chose, while another service does", func(r *soakRecords) {
+			chose(r, "m3", http.StatusBadGateway)
+			fault(r, "m3", tgnode.GUI, 99, 110)
+		}, 1},
+		{"a request fails at the last node, after one that fails", func(r *soakRecords) {
+			chose(r, "m2", http.StatusBadGateway)
+			r.reached["c"] = []string{"m3"}
+			fault(r, "m3", tgnode.GSQL, 99, 110)
+		}, 1},
+		{"an answer breaks off", func(r *soakRecords) {
+			chose(r, "", http.StatusOK)
+			r.reached["c"] = []string{"m3"}
+			fault(r, "m3", tgnode.GSQL, 99, 110)
+		}, 0},
+		{"an answer breaks off while another node fails", func(r *soakRecords) {
+			chose(r, "", http.StatusOK)
+			r.reached["c"] = []string{"m2"}
+			fault(r, "m3", tgnode.GSQL, 99, 110)
+		}, 1},
+		{"no node is left, while all fail", func(r *soakRecords) {
+			chose(r, "", http.StatusServiceUnavailable)
+			fault(r, "m1", tgnode.GSQL, 99, 110)
+			fault(r, "m2", tgnode.GSQL, 90, 96)
+			fault(r, "m3", tgnode.RESTPP, 99, 110) // passive checks count it as well
+		}, 0},
+		{"no node is left, while all but one fail", func(r *soakRecords) {
+			chose(r, "", http.StatusServiceUnavailable)
+			fault(r, "m1", tgnode.GSQL, 99, 110)
+			fault(r, "m2", tgnode.GSQL, 99, 110)
+		}, 1},
+		{"no node is left, while one failed long before", func(r *soakRecords) {
+			chose(r, "", http.StatusServiceUnavailable)
+			fault(r, "m1", tgnode.GSQL, 99, 110)
+			fault(r, "m2", tgnode.GSQL, 99, 110)
+			fault(r, "m3", tgnode.GSQL, 80, 90)
+		}, 1},
+		{"no node is left after the one that failed", func(r *soakRecords) {
+			chose(r, "m3", http.StatusServiceUnavailable)
+			fault(r, "m3", tgnode.GSQL, 99, 110)
+		}, 1},
 		{"a request fails at one node while another does", func(r *soakRecords) {
 			failed(r)
 			r.reached["c"] = []string{"m2"}
@@ -317,10 +552,19 @@ func TestSoakNoticesABreach(t *testing.T) {
 			r.ended(soakRequest{marker: "c", start: at(100), end: at(101), answered: true, failure: "status 502"})
 			r.edgeSpan(&r.reloads, "", at(99), at(102))
 		}, 1},
-		{"the edge refuses a connection", func(r *soakRecords) { r.refused = append(r.refused, at(100)) }, 1},
+		{"the edge refuses a connection", func(r *soakRecords) { refused(r, syscall.ECONNREFUSED) }, 1},
 		{"the edge refuses a connection in a restart", func(r *soakRecords) {
-			r.refused = append(r.refused, at(100))
+			refused(r, syscall.ECONNREFUSED)
 			r.edgeSpan(&r.down, "", at(99), at(102))
+		}, 0},
+		{"the edge refuses a connection in a reload", func(r *soakRecords) {
+			refused(r, syscall.ECONNREFUSED)
+			r.edgeSpan(&r.reloads, "", at(99), at(102))
+		}, 1},
+		{"the edge resets a connection", func(r *soakRecords) { refused(r, syscall.ECONNRESET) }, 1},
+		{"the edge resets a connection in a reload", func(r *soakRecords) {
+			refused(r, syscall.ECONNRESET)
+			r.edgeSpan(&r.reloads, "", at(99), at(102))
 		}, 0},
 		{"a client gets another's answer", func(r *soakRecords) { r.breach("an answer for another") }, 1},
 	} {
@@ -329,5 +573,38 @@ func TestSoakNoticesABreach(t *testing.T) {
 		if breaches := r.check(); len(breaches) != test.breaches {
 			t.Errorf("%s: %d breaches, want %d: %q", test.name, len(breaches), test.breaches, breaches)
 		}
+	}
+}
+
+func TestSoakTimeline(t *testing.T) {
+	zero := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	at := func(seconds int) time.Time { return zero.Add(time.Duration(seconds) * time.Second) }
+	line := newSoakTimeline([]soakSpan{
+		{node: "m1", from: at(50), to: at(60)},
+		{node: "m1", from: at(10), to: at(30)},
+		{node: "m1", from: at(12), to: at(14)}, // within the one before
+		{node: "m1", from: at(28), to: at(35)},
+		{node: "m2", from: at(70), to: at(80)},
+	}, 2*time.Second, func(s soakSpan) bool { return s.node == "m1" })
+	for _, test := range []struct {
+		from, to int
+		want     bool
+	}{
+		{0, 9, false},
+		{0, 10, true},
+		{0, 100, true},
+		{20, 22, true},
+		{37, 37, true},
+		{38, 49, false},
+		{38, 50, true},
+		{62, 70, true},
+		{63, 100, false},
+	} {
+		if got := line.overlaps(at(test.from), at(test.to)); got != test.want {
+			t.Errorf("from %d to %d: %t, want %t", test.from, test.to, got, test.want)
+		}
+	}
+	if soakTimeline(nil).overlaps(at(0), at(100)) {
+		t.Error("there is a span in none")
 	}
 }
