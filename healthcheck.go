@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -262,7 +263,8 @@ func (s *Services) Probe(ctx context.Context, transport http.RoundTripper, node 
 func (s *Services) request(ctx context.Context, transport http.RoundTripper, node reverseproxy.DialInfo, target *url.URL) (*http.Request, error) {
 	to := *target
 	to.Scheme, to.Host = "http", node.Address
-	if node.Port == "" || node.Port == "0" { // a Unix socket
+	isSocket := node.Port == "" || node.Port == "0"
+	if isSocket { // whose path is no host
 		to.Host = "localhost"
 	}
 	if overrider, ok := transport.(reverseproxy.HealthCheckSchemeOverriderTransport); ok {
@@ -280,6 +282,12 @@ func (s *Services) request(ctx context.Context, transport http.RoundTripper, nod
 	}
 	request.Header = s.header.Clone()
 	request.Host = s.host
+	if isSocket {
+		// Transports keep connections by this, and must not take one socket for
+		// another.
+		request.URL.Host = node.Address
+		request.Host = cmp.Or(s.host, "localhost")
+	}
 	return request, nil
 }
 

@@ -28,12 +28,15 @@ func init() {
 // unless TigerGraph may get them twice. The `tigergraph` directive uses it where no
 // other transport is given.
 //
-// Requests with a body, and those that change protocols, go the way of `http`. So
-// does everything over TLS, and on Windows, and with one of these settings:
-// `max_conns_per_host`, `proxy_protocol`, `response_header_timeout`,
+// `compression` is off if nothing else is set.
+//
+// Requests with a body or trailers, with a header of more than 16 KiB, with `Expect`
+// or `Upgrade`, and CONNECT go the way of `http`, over its connections: so there may
+// be twice as many idle ones to a node as `max_idle_conns_per_host` says. Everything
+// goes that way over TLS, on Windows, through a forward proxy, and with one of these
+// settings: `max_conns_per_host`, `proxy_protocol`, `response_header_timeout`,
 // `read_timeout`, `write_timeout`, `versions` without `1.1` or with `h2c`,
-// `max_idle_conns` or no `keep_alive`, a forward proxy, or `compression` that is
-// not off.
+// `max_idle_conns`, `keep_alive` that is off, or `compression` that is on.
 type Transport struct {
 	reverseproxy.HTTPTransport
 
@@ -59,10 +62,13 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the transport.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	if t.ClientIPHeader != "" && !httpguts.ValidHeaderFieldName(t.ClientIPHeader) {
-		return fmt.Errorf("client_ip_header '%s' is not the name of a header field, such as X-Real-IP", t.ClientIPHeader)
+	if err := checkClientIPHeader(t.ClientIPHeader); t.ClientIPHeader != "" && err != nil {
+		return err
 	}
 	t.ClientIPHeader = http.CanonicalHeaderKey(t.ClientIPHeader)
+	if t.Compression == nil {
+		t.Compression = new(bool)
+	}
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
@@ -77,6 +83,18 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		MaxIdle: settings.MaxIdleConnsPerHost, IdleTimeout: settings.IdleConnTimeout,
 		MaxHeader:  settings.MaxResponseHeaderBytes,
 		ReadBuffer: settings.ReadBufferSize, WriteBuffer: settings.WriteBufferSize,
+	}
+	return nil
+}
+
+// checkClientIPHeader refuses what is no field, and fields that are not ours to set.
+func checkClientIPHeader(field string) error {
+	if !httpguts.ValidHeaderFieldName(field) {
+		return fmt.Errorf("client_ip_header '%s' is not the name of a header field, such as X-Real-IP", field)
+	}
+	switch http.CanonicalHeaderKey(field) {
+	case "Host", "Connection", "Content-Length", "Expect", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return fmt.Errorf("client_ip_header '%s' is a field that HTTP itself needs: expected one such as X-Real-IP", field)
 	}
 	return nil
 }
@@ -109,11 +127,27 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return t.HTTPTransport.RoundTrip(r)
 	}
 	res, err := t.bodiless.RoundTrip(r, service.Repeatable)
-	if errors.Is(err, http1.ErrUnanswered) && !service.Repeatable(r) {
-		err = fmt.Errorf("%w: %w", errMayHaveBeenDone, err)
+	if err == nil {
+		return res, nil
 	}
-	return res, err
+	var unanswered *http1.UnansweredError
+	switch {
+	case errors.Is(err, http1.ErrTooLong):
+		return t.HTTPTransport.RoundTrip(r)
+	case errors.As(err, &unanswered) && unanswered.Sent && !service.Repeatable(r):
+		err = unrepeatedError{unanswered}
+	}
+	return nil, err
 }
+
+// unrepeatedError is an UnansweredError of a request that must not be repeated.
+type unrepeatedError struct{ *http1.UnansweredError }
+
+func (e unrepeatedError) Error() string {
+	return errMayHaveBeenDone.Error() + ": " + e.UnansweredError.Error()
+}
+
+func (e unrepeatedError) Unwrap() []error { return []error{errMayHaveBeenDone, e.UnansweredError} }
 
 // adjust changes the header that the node gets. What is right already stays
 // untouched: of an earlier attempt that failed, Go's client may still be writing
@@ -169,17 +203,17 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if t.ClientIPHeader != "" {
 				return d.Err("client_ip_header is already specified")
 			}
-			if !d.Args(&t.ClientIPHeader) || d.NextArg() {
+			if !d.AllArgs(&t.ClientIPHeader) {
 				return d.Err("expected 'client_ip_header <field>', such as 'client_ip_header X-Real-IP'")
 			}
-			if !httpguts.ValidHeaderFieldName(t.ClientIPHeader) {
-				return d.Errf("client_ip_header '%s' is not the name of a header field, such as X-Real-IP", t.ClientIPHeader)
+			if err := checkClientIPHeader(t.ClientIPHeader); err != nil {
+				return d.WrapErr(err)
 			}
 		case "no_via":
 			if t.NoVia {
 				return d.Err("no_via is already specified")
 			}
-			if d.NextArg() {
+			if d.CountRemainingArgs() > 0 {
 				return d.Err("no_via takes no argument")
 			}
 			t.NoVia = true

@@ -39,9 +39,38 @@ type Client struct {
 	idle idle
 }
 
-// ErrUnanswered is that the connection broke before the first byte of an answer.
-// The server may have carried out the request nevertheless.
-var ErrUnanswered = errors.New("the connection broke before there was an answer")
+// ErrTooLong is that a request's header is longer than what a server is sure to take
+// in before it answers. Nothing was sent of it: it needs a client that reads while it
+// writes.
+var ErrTooLong = errors.New("the request's header is too long")
+
+// longestHeader fits into the buffers that every system has for a connection, even
+// if the server reads nothing.
+const longestHeader = 16 << 10
+
+// UnansweredError is that the connection broke before the first byte of an answer.
+type UnansweredError struct {
+	Reason error
+	// Sent is whether a byte of the request was. Then the server may have carried it
+	// out nevertheless.
+	Sent bool
+}
+
+func (e *UnansweredError) Error() string {
+	return "the connection broke before there was an answer: " + e.Reason.Error()
+}
+
+// Unwrap returns the reason.
+func (e *UnansweredError) Unwrap() error { return e.Reason }
+
+// Timeout implements net.Error, for those who ask no more than the outermost error.
+func (e *UnansweredError) Timeout() bool {
+	var reason net.Error
+	return errors.As(e.Reason, &reason) && reason.Timeout()
+}
+
+// Temporary implements net.Error.
+func (*UnansweredError) Temporary() bool { return false }
 
 const (
 	defaultMaxHeader = 10 << 20
@@ -56,24 +85,31 @@ const (
 // sent once more, on a new connection: always if none of it was sent, and otherwise
 // if mayRepeat says that it does no harm.
 func (c *Client) RoundTrip(req *http.Request, mayRepeat func(*http.Request) bool) (*http.Response, error) {
+	ctx := req.Context()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err := validate(req); err != nil {
 		return nil, err
 	}
 	address := req.URL.Host
+	if req.URL.Port() == "" {
+		address += ":80"
+	}
 	if conn := c.idle.take(address); conn != nil {
 		res, err := conn.exchange(req)
 		if err == nil {
 			return res, nil
 		}
-		again := !conn.sent || errors.Is(err, ErrUnanswered) && mayRepeat(req)
-		if !again || req.Context().Err() != nil {
+		var unanswered *UnansweredError
+		if !errors.As(err, &unanswered) || unanswered.Sent && !mayRepeat(req) {
 			return nil, err
 		}
 	}
-	dialled, err := c.Dial(req.Context(), address)
+	dialled, err := c.Dial(ctx, address)
 	if err != nil {
-		if req.Context().Err() != nil {
-			err = context.Cause(req.Context())
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
 		}
 		return nil, err
 	}
@@ -145,7 +181,7 @@ func (c *connection) failure(err error) error {
 	case errors.Is(err, errHeaderTooLong):
 		return fmt.Errorf("the answer's header has more than %d bytes", c.client.maxHeader())
 	case !c.heard && c.broken:
-		return fmt.Errorf("%w: %w", ErrUnanswered, err)
+		return &UnansweredError{Reason: err, Sent: c.sent}
 	}
 	return err
 }
@@ -157,12 +193,13 @@ func (c *Client) maxHeader() int64 {
 	return defaultMaxHeader
 }
 
-// validate refuses what would make two requests of one, which Go's client does
-// before it writes.
+// validate refuses what would make two requests of one, as Go's client does, and
+// what is too long.
 func validate(req *http.Request) error {
 	if req.Method != "" && !httpguts.ValidHeaderFieldName(req.Method) {
 		return fmt.Errorf("method %q is not one word", req.Method)
 	}
+	length := len(req.Method) + len(req.URL.Path) + len(req.URL.RawQuery)
 	for name, values := range req.Header {
 		if !httpguts.ValidHeaderFieldName(name) {
 			return fmt.Errorf("%q is not the name of a header field", name)
@@ -171,7 +208,11 @@ func validate(req *http.Request) error {
 			if !httpguts.ValidHeaderFieldValue(value) {
 				return fmt.Errorf("the value of header field %q has a control character", name)
 			}
+			length += len(name) + len(value)
 		}
+	}
+	if length > longestHeader {
+		return ErrTooLong
 	}
 	return nil
 }

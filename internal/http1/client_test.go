@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -151,6 +152,11 @@ func TestClosedIdleConnectionsCostNothing(t *testing.T) {
 	}
 }
 
+func isUnanswered(err error) bool {
+	var unanswered *UnansweredError
+	return errors.As(err, &unanswered) && unanswered.Sent
+}
+
 // closesSecond reads the second request of a connection, and closes.
 func closesSecond(conn net.Conn, _ *http.Request, nth int) bool {
 	if nth == 1 {
@@ -172,7 +178,7 @@ func TestARequestThatMayBeRepeatedIsRepeatedOnce(t *testing.T) {
 	}
 	// On a connection that is new, nothing was lost by bad luck.
 	s = startServer(t, func(net.Conn, *http.Request, int) bool { return false })
-	if _, err := c.RoundTrip(s.request(t.Context()), always); !errors.Is(err, ErrUnanswered) {
+	if _, err := c.RoundTrip(s.request(t.Context()), always); !isUnanswered(err) {
 		t.Errorf("error %v", err)
 	}
 	if n := s.requests.Load(); n != 1 {
@@ -194,7 +200,7 @@ func TestARequestThatMustNotBeRepeatedIsNot(t *testing.T) {
 	for _, res := range answers {
 		_, _ = read(res, nil)
 	}
-	if _, err := c.RoundTrip(s.request(t.Context()), never); !errors.Is(err, ErrUnanswered) {
+	if _, err := c.RoundTrip(s.request(t.Context()), never); !isUnanswered(err) {
 		t.Errorf("error %v", err)
 	}
 	if n := s.requests.Load(); n != 6 {
@@ -217,7 +223,7 @@ func TestABrokenAnswerIsNotRepeated(t *testing.T) {
 		if _, err := s.get(c); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.RoundTrip(s.request(t.Context()), always); err == nil || errors.Is(err, ErrUnanswered) {
+		if _, err := c.RoundTrip(s.request(t.Context()), always); err == nil || isUnanswered(err) {
 			t.Errorf("%q: error %v", part, err)
 		}
 		if n := s.requests.Load(); n != 2 {
@@ -257,6 +263,64 @@ func TestARequestThatIsGivenUpIsGivenUpAtTheServer(t *testing.T) {
 		})
 	}
 }
+
+// Who has gone before the request goes out must not have it carried out.
+func TestARequestThatIsGivenUpBeforeIsNotSent(t *testing.T) {
+	s, c := startServer(t, says(ok)), newClient(t)
+	if _, err := s.get(c); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.RoundTrip(s.request(ctx), always); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := s.get(c); err != nil {
+		t.Fatal(err)
+	}
+	if requests, connections := s.requests.Load(), s.accepted.Load(); requests != 2 || connections != 1 {
+		t.Errorf("%d requests, %d connections", requests, connections)
+	}
+}
+
+func TestAnUnansweredRequestSaysWhetherItLeftAndIfItTookTooLong(t *testing.T) {
+	c := newClient(t)
+	s := startServer(t, says(ok))
+	for _, test := range []struct {
+		name    string
+		conn    net.Conn
+		sent    bool
+		timeout bool
+	}{
+		{"writing fails", broken{write: io.ErrClosedPipe}, false, false},
+		{"writing takes too long", broken{write: os.ErrDeadlineExceeded}, false, true},
+		{"reading fails", broken{read: io.EOF}, true, false},
+		{"reading takes too long", broken{read: os.ErrDeadlineExceeded}, true, true},
+	} {
+		c.Dial = func(context.Context, string) (net.Conn, error) { return test.conn, nil }
+		_, err := c.RoundTrip(s.request(t.Context()), always)
+		var unanswered *UnansweredError
+		if !errors.As(err, &unanswered) || unanswered.Sent != test.sent || unanswered.Timeout() != test.timeout {
+			t.Errorf("%s: %#v", test.name, err)
+		}
+	}
+}
+
+// broken is a connection that fails.
+type broken struct {
+	net.Conn
+	write, read error
+}
+
+func (b broken) Write(p []byte) (int, error) {
+	if b.write != nil {
+		return 0, b.write
+	}
+	return len(p), nil
+}
+
+func (b broken) Read([]byte) (int, error) { return 0, b.read }
+func (broken) Close() error               { return nil }
 
 func TestClosingABodyEndsWhoReadsIt(t *testing.T) {
 	s := startServer(t, func(conn net.Conn, _ *http.Request, _ int) bool {
@@ -399,6 +463,25 @@ func TestWhatCannotBeAskedIsAnError(t *testing.T) {
 	}
 	if n := s.requests.Load(); n != 0 {
 		t.Errorf("%d requests arrived", n)
+	}
+	// Neither is a reason to part with a connection.
+	if _, err := s.get(c); err != nil {
+		t.Fatal(err)
+	}
+	before := s.accepted.Load()
+	r := s.request(t.Context())
+	r.Header.Set("X-Long", strings.Repeat("x", 20<<10))
+	if _, err := c.RoundTrip(r, always); !errors.Is(err, ErrTooLong) {
+		t.Errorf("error %v", err)
+	}
+	r = s.request(t.Context())
+	r.Header["X"] = []string{"a\nb"}
+	_, _ = c.RoundTrip(r, always)
+	if _, err := s.get(c); err != nil {
+		t.Fatal(err)
+	}
+	if requests, connections := s.requests.Load(), s.accepted.Load()-before; requests != 2 || connections != 0 {
+		t.Errorf("%d requests, %d more connections", requests, connections)
 	}
 	s = startServer(t, says("HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\nConnection: Upgrade\r\n\r\n"))
 	if _, err := s.get(c); err == nil || !strings.Contains(err.Error(), "changes protocols") {

@@ -8,4 +8,4 @@ const Supported = false
 
 func (*connection) prepareToLook() {}
 
-func (*connection) isQuiet() bool { return true }
+func (*connection) isQuiet() bool { return false }

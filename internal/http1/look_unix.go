@@ -39,8 +39,8 @@ func (c *connection) prepareToLook() {
 // closed it nor said anything that belongs to no request. A byte that is read is
 // lost, and the connection with it.
 func (c *connection) isQuiet() bool {
-	if c.raw == nil {
-		return true
+	if c.raw == nil { // nobody can tell
+		return false
 	}
 	c.quiet = false
 	return c.raw.Read(c.look) == nil && c.quiet

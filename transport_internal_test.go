@@ -1,0 +1,235 @@
+package tigergraph
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// newTransport sets up a transport by its JSON.
+func newTransport(t *testing.T, settings string) *Transport {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	transport := new(Transport)
+	if err := json.Unmarshal([]byte(settings), transport); err != nil {
+		t.Fatal(err)
+	}
+	if err := transport.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = transport.Cleanup() })
+	return transport
+}
+
+func TestOurClientIsUsedOnlyIfItDoesWhatIsSet(t *testing.T) {
+	for settings, ours := range map[string]bool{
+		`{}`:                                    true,
+		`{"versions": ["1.1"]}`:                 true,
+		`{"dial_timeout": "1s"}`:                true,
+		`{"keep_alive": {"idle_timeout": 1}}`:   true,
+		`{"compression": true}`:                 false,
+		`{"tls": {}}`:                           false,
+		`{"read_timeout": "1h"}`:                false,
+		`{"write_timeout": "1h"}`:               false,
+		`{"response_header_timeout": "1h"}`:     false,
+		`{"max_conns_per_host": 9}`:             false,
+		`{"proxy_protocol": "v2"}`:              false,
+		`{"versions": ["2"]}`:                   false,
+		`{"versions": ["1.1", "h2c"]}`:          false,
+		`{"keep_alive": {"enabled": false}}`:    false,
+		`{"keep_alive": {"max_idle_conns": 9}}`: false,
+	} {
+		if transport := newTransport(t, settings); (transport.bodiless != nil) != ours {
+			t.Errorf("%s: used: %t", settings, !ours)
+		}
+	}
+}
+
+func TestTheOtherWayIsTakenByWhatHasABodyOrMore(t *testing.T) {
+	for name, test := range map[string]struct {
+		change   func(*http.Request)
+		bodiless bool
+	}{
+		"nothing":         {func(*http.Request) {}, true},
+		"no body":         {func(r *http.Request) { r.Body = http.NoBody }, true},
+		"nothing at all":  {func(r *http.Request) { r.Body = emptyBody{} }, true},
+		"a body":          {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("body")) }, false},
+		"a WebSocket":     {func(r *http.Request) { r.Header.Set("Upgrade", "websocket") }, false},
+		"an expectation":  {func(r *http.Request) { r.Header.Set("Expect", "100-continue") }, false},
+		"trailers":        {func(r *http.Request) { r.Trailer = http.Header{"X": nil} }, false},
+		"CONNECT":         {func(r *http.Request) { r.Method = http.MethodConnect }, false},
+		"an empty upload": {func(r *http.Request) { r.Method, r.Body = http.MethodPost, nil }, true},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Body = nil
+		test.change(r)
+		if isBodiless(r) != test.bodiless {
+			t.Errorf("%s: bodiless: %t", name, !test.bodiless)
+		}
+	}
+}
+
+// A header that no system's buffers are sure to hold goes out while the answer is
+// read: a node may refuse it before it has read it.
+func TestALongHeaderIsAnsweredWhileItIsSent(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = conn.Read(make([]byte, 10))
+				_, _ = io.WriteString(conn, "HTTP/1.1 431 Too Long\r\nContent-Length: 0\r\n\r\n")
+				_, _ = conn.Read(make([]byte, 10)) // and not the rest
+				<-t.Context().Done()
+			}()
+		}
+	}()
+	transport := newTransport(t, `{}`)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Long", strings.Repeat("x", 9<<20))
+	res, err := transport.RoundTrip(r)
+	if err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Fatal(res, err)
+	}
+	res.Body.Close()
+}
+
+func TestTheTransportTellsWhoAsksAndNotThatItIsAProxy(t *testing.T) {
+	transport := newTransport(t, `{"client_ip_header": "x-real-ip", "no_via": true}`)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: "192.0.2.1"}))
+	r.Header = http.Header{"Via": {"1.0 a", "1.1 Caddy"}, "X-Real-Ip": {"forged", "twice"}}
+	transport.adjust(r)
+	if got := r.Header["X-Real-Ip"]; len(got) != 1 || got[0] != "192.0.2.1" || r.Header["Via"] != nil {
+		t.Errorf("%v", r.Header)
+	}
+	// Nothing is written twice: Go's client may be reading still.
+	before := &r.Header["X-Real-Ip"][0]
+	transport.adjust(r)
+	if after := &r.Header["X-Real-Ip"][0]; before != after {
+		t.Error("written once more")
+	}
+	// A probe is nobody's.
+	probe := httptest.NewRequest(http.MethodGet, "/", nil)
+	transport.adjust(probe)
+	if len(probe.Header) > 0 {
+		t.Errorf("%v", probe.Header)
+	}
+}
+
+// The error says that there may be an effect, and is still a time-out where it was
+// one: Caddy answers 504 then.
+func TestARequestThatIsNotRepeatedSaysWhy(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = conn.Read(make([]byte, 10000))
+				conn.Close()
+			}()
+		}
+	}()
+	transport := newTransport(t, `{}`)
+	ask := func(target string) error {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := transport.RoundTrip(r)
+		if err == nil {
+			res.Body.Close()
+		}
+		return err
+	}
+	err = ask("/gsql/v1/drop-all")
+	if err == nil || !strings.Contains(err.Error(), "may have carried out the request") {
+		t.Errorf("error %v", err)
+	}
+	if timeout, ok := err.(net.Error); !ok || timeout.Timeout() {
+		t.Errorf("%T is no network error, or a time-out", err)
+	}
+	if err := ask("/restpp/version"); err == nil || strings.Contains(err.Error(), "may have carried out") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Each socket is a node of its own, whatever is said to be its host.
+func TestProbesOfSocketsAreAnsweredByTheirOwn(t *testing.T) {
+	for name, transport := range map[string]http.RoundTripper{
+		"tigergraph": newTransport(t, `{}`),
+		"http":       &newTransport(t, `{}`).HTTPTransport,
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			var hosts bytes.Buffer
+			serve := func(name string, status int, asked *atomic.Int64) reverseproxy.DialInfo {
+				path := filepath.Join(folder, name)
+				listener, err := net.Listen("unix", path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					asked.Add(1)
+					hosts.WriteString(r.Host + " ")
+					w.WriteHeader(status)
+				}))
+				server.Listener.Close()
+				server.Listener = listener
+				server.Start()
+				t.Cleanup(server.Close)
+				return reverseproxy.DialInfo{Network: "unix", Address: path, Host: path}
+			}
+			var up, down atomic.Int64
+			lives, fails := serve("a", http.StatusOK, &up), serve("b", http.StatusBadGateway, &down)
+			ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+			defer cancel()
+			checker := new(Services)
+			if err := checker.Provision(ctx); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if err := checker.Probe(ctx, transport, lives, "restpp"); err != nil {
+					t.Error(err)
+				}
+				if checker.Probe(ctx, transport, fails, "restpp") == nil {
+					t.Error("a probe passed that asked a node that fails")
+				}
+			}
+			if up.Load() != 3 || down.Load() != 3 || hosts.String() != strings.Repeat("localhost ", 6) {
+				t.Errorf("asked %d and %d times, for %s", up.Load(), down.Load(), hosts.String())
+			}
+		})
+	}
+}
