@@ -69,6 +69,9 @@ func checkWord(value string) error {
 	if i := strings.IndexFunc(value, func(r rune) bool { return r <= ' ' || strings.ContainsRune("{}\"`\\#", r) }); i >= 0 {
 		return fmt.Errorf("%q does not belong into '%s'", value[i:i+1], value)
 	}
+	if strings.HasPrefix(value, "<<") { // which begins a text of several lines
+		return fmt.Errorf("%q does not belong into '%s'", "<<", value)
+	}
 	return nil
 }
 
