@@ -204,6 +204,8 @@ func FuzzKey(f *testing.F) {
 		f.Add(seed, "192.0.2.77", byte(32), byte(64))
 		f.Add("::1", seed, byte(23), byte(127))
 	}
+	f.Add("10.0.0.1", "10.0.1.1", byte(22), byte(64))
+	f.Add("2001:db8::", "2001:db8:0:0:100::", byte(32), byte(70))
 	f.Fuzz(func(t *testing.T, client, other string, ipv4, ipv6 byte) {
 		prefixes := Prefixes{IPv4: 1 + int(ipv4)%32, IPv6: 1 + int(ipv6)%128}
 		network := func(client string) (name string, isAddress bool) {

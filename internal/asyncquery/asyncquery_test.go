@@ -287,6 +287,9 @@ func FuzzFollowUp(f *testing.F) {
 				break
 			}
 			id, _ := look(string(answer), 100)
+			if len(id) > longestID {
+				t.Errorf("an id of %d bytes", len(id))
+			}
 			if utf8.ValidString(named) && len(answer) <= lookAhead && (id != "" && id != named || id == "" && named != "" && len(named) <= longestID) {
 				t.Errorf("the answer %q has the id %q", answer, id)
 			}
