@@ -150,6 +150,8 @@ func TestTheImageNamesTheVariableThatIsWrong(t *testing.T) {
 		{"TIGERGRAPH_NODES", "m1 m2 m1", "TIGERGRAPH_NODES is wrong: node 'm1' is already specified"},
 		{"TIGERGRAPH_NODES", "m1 https://m2", "TIGERGRAPH_NODES is wrong: node 'https://m2:14240' is dialled in another way"},
 		{"TIGERGRAPH_NODES", "m1:99999", "TIGERGRAPH_NODES is wrong: 'm1:99999' is no node"},
+		{"TIGERGRAPH_NODES", "m1 <<m2", `TIGERGRAPH_NODES is wrong: "<<" does not belong into '<<m2'`},
+		{"TIGERGRAPH_NODES", "m1 m\xff", `TIGERGRAPH_NODES is wrong: "\xff" does not belong into`},
 		{"TIGERGRAPH_NODES", "m1/gsql", "TIGERGRAPH_NODES is wrong: 'm1/gsql' is no node"},
 		{"TIGERGRAPH_NODES", "m$i", "TIGERGRAPH_NODES is wrong: 'm$i' holds a variable that nothing has expanded"},
 		{"COOKIE_KEY", "short", "COOKIE_KEY is wrong: it has 5 characters, and must have at least 16"},

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -226,13 +225,13 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request) {
 	}
 	chosen, roster := chosenFor(r), p.roster.Load()
 	kept := slices.DeleteFunc(header["Set-Cookie"], func(line string) bool {
-		if !response.Has([]string{line}, p.cookie.name) {
+		value, ours := affinity.SetCookieValue(line, p.cookie.name)
+		if !ours {
 			return false
 		}
 		if roster.tokens == nil { // no policy could have set one
 			return true
 		}
-		value, _, _ := strings.Cut(line[len(p.cookie.name)+1:], ";")
 		pin, valid := roster.tokens.Lookup(value)
 		return !valid || !slices.Contains(chosen, roster.members[pin.Node])
 	})

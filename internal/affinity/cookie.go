@@ -79,19 +79,29 @@ func cookieValue(pair, name string) (value string, ours bool) {
 	if len(pair) <= len(name) || pair[len(name)] != '=' || pair[:len(name)] != name {
 		return "", false
 	}
-	value = pair[len(name)+1:]
-	for value != "" && isSpace(value[len(value)-1]) {
-		value = value[:len(value)-1]
-	}
+	return bareValue(pair[len(name)+1:]), true
+}
+
+// bareValue returns a cookie's value without the spaces behind and the quotes
+// around it.
+func bareValue(value string) string {
+	value = trimRight(value)
 	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 		value = value[1 : len(value)-1]
 	}
-	return value, true
+	return value
 }
 
 func trimLeft(s string) string {
 	for s != "" && isSpace(s[0]) {
 		s = s[1:]
+	}
+	return s
+}
+
+func trimRight(s string) string {
+	for s != "" && isSpace(s[len(s)-1]) {
+		s = s[:len(s)-1]
 	}
 	return s
 }
@@ -103,11 +113,29 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' }
 // and a client would get one cookie for each node that was tried.
 func ReplaceCookie(values []string, name, line string) []string {
 	values = slices.DeleteFunc(values, func(value string) bool {
-		rest, found := strings.CutPrefix(value, name)
-		return found && strings.HasPrefix(rest, "=")
+		_, ours := SetCookieValue(value, name)
+		return ours
 	})
 	if line != "" {
 		values = append(values, line)
 	}
 	return values
+}
+
+// SetCookieValue returns what a browser that was sent this line of Set-Cookie sends
+// back under a name, as CutCookie finds it. Browsers take no notice of spaces
+// around the name, and of a cookie without a name they send the value alone, which
+// may look like one with a name (RFC 6265bis, section 5).
+func SetCookieValue(line, name string) (value string, ours bool) {
+	pair, _, _ := strings.Cut(line, ";")
+	before, value, found := strings.Cut(pair, "=")
+	switch before = trimLeft(trimRight(before)); {
+	case !found:
+		return "", false
+	case before == "":
+		return cookieValue(value, name)
+	case before != name:
+		return "", false
+	}
+	return bareValue(trimLeft(value)), true
 }

@@ -110,23 +110,60 @@ func TestReplaceCookieLeavesOneOfThatName(t *testing.T) {
 	}
 }
 
+// sentBack is what a browser sends for a cookie that it was given by a line of
+// Set-Cookie: RFC 6265bis, sections 5.7 and 5.8.3.
+func sentBack(line string) string {
+	pair := strings.Split(line, ";")[0]
+	i := strings.Index(pair, "=")
+	name, value := strings.Trim(pair[:max(i, 0)], " \t"), strings.Trim(pair[i+1:], " \t")
+	if name == "" {
+		return value
+	}
+	return name + "=" + value
+}
+
+func TestSetCookieValueIsWhatComesBack(t *testing.T) {
+	for line, want := range map[string]string{
+		"T=x": "x", "T=x; Path=/": "x", " T\t= x ;": "x", `T="x"`: "x", "T=": "", "T=x=y": "x=y", "=T=x": "x", " = T=x": "x",
+	} {
+		if value, ours := SetCookieValue(line, "T"); value != want || !ours {
+			t.Errorf("%q: %q, %t", line, value, ours)
+		}
+	}
+	for _, line := range []string{"", "T", "TT=x", "a=T=x", "a; T=x", ";T=x", "t=x", "==T=x", "=T"} {
+		if value, ours := SetCookieValue(line, "T"); ours {
+			t.Errorf("%q: %q", line, value)
+		}
+	}
+}
+
+// A line is ours if the cookie that comes back is cut from the next request, and
+// is replaced then; all others stay as they are.
 func FuzzReplaceCookie(f *testing.F) {
-	for _, seed := range []string{"", "T=1", "T=1\nT=2", "TT=1\nT", "a=T=1", "T=\n", " T=1"} {
+	for _, seed := range []string{"", "T=1", "T=1\nT=2", "TT=1\nT", "a=T=1", "T=\n", " T=1", "T =1", "=T=1", "T= \"1\" ; Path=/", "==T=1"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, lines string) {
 		values := strings.Split(lines, "\n")
-		replaced := ReplaceCookie(slices.Clone(values), "T", "T=new")
-		ours := 0
-		for _, line := range replaced {
-			if strings.HasPrefix(line, "T=") {
-				ours++
+		var others []string
+		for _, line := range values {
+			var back []string
+			CutCookie([]string{sentBack(line)}, "T", func(value string) { back = append(back, value) })
+			value, ours := SetCookieValue(line, "T")
+			switch {
+			case !ours:
+				others = append(others, line)
+			case len(back) == 1 && back[0] != value:
+				t.Errorf("%q says %q, and brings back %q", line, value, back)
+			}
+			if ours != (len(back) == 1) {
+				t.Errorf("%q is ours: %t, and brings back %q", line, ours, back)
 			}
 		}
-		if ours != 1 || replaced[len(replaced)-1] != "T=new" {
+		replaced := ReplaceCookie(slices.Clone(values), "T", "T=new")
+		if want := append(slices.Clone(others), "T=new"); !slices.Equal(replaced, want) {
 			t.Errorf("%q became %q", values, replaced)
 		}
-		others := slices.DeleteFunc(values, func(line string) bool { return strings.HasPrefix(line, "T=") })
 		if taken := ReplaceCookie(replaced, "T", ""); !slices.Equal(taken, others) {
 			t.Errorf("of %q stayed %q", lines, taken)
 		}

@@ -197,21 +197,43 @@ func TestKeysOfAddresses(t *testing.T) {
 	}
 }
 
+// Two clients have one key if, and only if, they are one: the same address in any
+// spelling, or addresses of one network.
 func FuzzKey(f *testing.F) {
-	for _, seed := range []string{"", "192.0.2.1", "[::1]:80", "fe80::1%eth0", "999.1.1.1", "@", "::ffff:1.2.3.4"} {
-		f.Add(seed)
+	for _, seed := range []string{"", "192.0.2.1", "[::1]:80", "fe80::1%eth0", "999.1.1.1", "@", "::ffff:1.2.3.4", "1.2.3.4:99999", "[::1%a]:1"} {
+		f.Add(seed, "192.0.2.77", byte(32), byte(64))
+		f.Add("::1", seed, byte(23), byte(127))
 	}
-	f.Fuzz(func(t *testing.T, client string) {
-		if first, second := whole.Key(client), whole.Key(client); first != second {
-			t.Errorf("key of %q is not stable", client)
+	f.Add("10.0.0.1", "10.0.1.1", byte(22), byte(64))
+	f.Add("2001:db8::", "2001:db8:0:0:100::", byte(32), byte(70))
+	f.Fuzz(func(t *testing.T, client, other string, ipv4, ipv6 byte) {
+		prefixes := Prefixes{IPv4: 1 + int(ipv4)%32, IPv6: 1 + int(ipv6)%128}
+		network := func(client string) (name string, isAddress bool) {
+			address, err := netip.ParseAddr(client)
+			if withPort, portErr := netip.ParseAddrPort(client); err != nil && portErr == nil {
+				address, err = withPort.Addr(), nil
+			}
+			if err != nil {
+				return client, false
+			}
+			address = address.Unmap().WithZone("")
+			bits := prefixes.IPv6
+			if address.Is4() {
+				bits = prefixes.IPv4
+			}
+			return netip.PrefixFrom(address, bits).Masked().String(), true
 		}
-		address, err := netip.ParseAddr(client)
-		if err != nil {
-			return
+		first, firstIsAddress := network(client)
+		second, secondIsAddress := network(other)
+		one := first == second
+		if same := prefixes.Key(client) == prefixes.Key(other); same != one && firstIsAddress == secondIsAddress {
+			t.Errorf("%q and %q with %+v have one key: %t, want %t", client, other, prefixes, same, one)
 		}
-		for _, spelling := range []string{address.String(), address.Unmap().String(), netip.AddrPortFrom(address, 443).String()} {
-			if whole.Key(spelling) != whole.Key(client) {
-				t.Errorf("%q and %q are two clients", client, spelling)
+		if address, err := netip.ParseAddr(client); err == nil {
+			for _, spelling := range []string{address.String(), address.Unmap().String(), netip.AddrPortFrom(address, 443).String()} {
+				if prefixes.Key(spelling) != prefixes.Key(client) {
+					t.Errorf("%q and %q are two clients", client, spelling)
+				}
 			}
 		}
 	})

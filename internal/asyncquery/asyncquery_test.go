@@ -1,13 +1,16 @@
 package asyncquery
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestSubmissions(t *testing.T) {
@@ -40,6 +43,10 @@ func TestFollowUps(t *testing.T) {
 		"/restpp/query_status/":      true,
 		"/restpp/abortquery/social":  true,
 		"//restpp//query_status":     true,
+		"/restpp/./query_result":     true,
+		"/a/../restpp/query_status":  true,
+		"/restpp/query_status/../q":  false,
+		"/query_status":              false,
 		"/restpp/query_statuses":     false,
 		"/restpp/query/social/q":     false,
 		"/restpp":                    false,
@@ -62,6 +69,7 @@ func TestIDsOfAFollowUp(t *testing.T) {
 		"request_id=a&requestid=all":        {"a", "all"},
 		"requestid=4%2ERESTPP_1_1":          {"4.RESTPP_1_1"},
 		"requestid=%zz&requestid=b":         {"b"},
+		"request%5Fid=a&%72equestid=b&%=c":  {"a", "b"},
 		"xrequestid=a&requestids=b&other=c": nil,
 	} {
 		if got := slices.Collect(ids(query)); !slices.Equal(got, want) {
@@ -204,18 +212,102 @@ func FuzzResponse(f *testing.F) {
 		if len(whole) > longestID {
 			t.Errorf("an id of %d bytes", len(whole))
 		}
+		// Where no key is there twice, it is what any parser finds.
+		var object map[string]any
+		if strings.Contains(string(body), `\`) || strings.Count(string(body), "request") != 1 || json.Unmarshal(body, &object) != nil {
+			return
+		}
+		want, _ := object["requestid"].(string)
+		if value, found := object["request_id"]; found {
+			want, _ = value.(string)
+		}
+		if len(want) > longestID {
+			want = ""
+		}
+		if whole != want {
+			t.Errorf("%q: %q, want %q", body, whole, want)
+		}
 	})
 }
 
-func FuzzNodes(f *testing.F) {
-	f.Add("graph_name=g&requestid=a")
-	f.Add("requestid=%61&request_id==&&")
-	f.Fuzz(func(t *testing.T, query string) {
+// Any spelling of a follow-up is one, and leads to the node that took its query:
+// by the ids that any parser of query strings finds.
+func FuzzFollowUp(f *testing.F) {
+	for _, path := range []string{
+		"/restpp/query_status", "//restpp/.//query_result/", "/restpp/abortquery/g", "/a/../restpp/query_status", "/restpp/query_status/..",
+		"restpp/query_status", "/restpp/query/g/q", "/query_status", "/restpp/restpp/query_status", "/restpp\x00/query_status", "/RESTPP/query_status", "/..",
+	} {
+		f.Add(path, "graph_name=g&requestid=a", "true")
+	}
+	for _, query := range []string{
+		"", "requestid=%61&request_id==&&", "request%69d=a", "requestid=a+b", "requestid=%zz&requestid=b", "requestid=a;requestid=b", "requestid", "requestid=%00%ff",
+		"requestid=all", "%zz=a&requestid=" + strings.Repeat("x", longestID) + "&requestid=" + strings.Repeat("y", longestID+1),
+	} {
+		f.Add("/restpp/query_status", query, " TRUE\t")
+	}
+	f.Fuzz(func(t *testing.T, path, query, async string) {
+		var segments []string
+		for segment := range strings.SplitSeq(path, "/") {
+			switch {
+			case segment == "" || segment == ".":
+			case segment != "..":
+				segments = append(segments, segment)
+			case len(segments) > 0:
+				segments = segments[:len(segments)-1]
+			}
+		}
+		isRESTPP := len(segments) > 0 && segments[0] == "restpp"
+		followUps := []string{"query_status", "query_result", "abortquery"}
+		isFollowUp := isRESTPP && len(segments) > 1 && slices.Contains(followUps, segments[1])
+		if got := IsFollowUp(path); got != isFollowUp {
+			t.Errorf("%q is a follow-up: %t", path, got)
+		}
+		r := &http.Request{URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{"Gsql-Async": {async}}}
+		isSubmit := isRESTPP && strings.ToLower(strings.TrimSpace(async)) == "true"
+		if got := IsSubmit(r); got != isSubmit {
+			t.Errorf("%q with GSQL-ASYNC %q is a submission: %t", path, async, got)
+		}
+
+		var want []string
+		for parameter := range strings.SplitSeq(query, "&") {
+			before, after, _ := strings.Cut(parameter, "=")
+			// A semicolon is no separator, but url.ParseQuery refuses it.
+			values, _ := url.ParseQuery(strings.ReplaceAll(before, ";", "%3B") + "=" + strings.ReplaceAll(after, ";", "%3B"))
+			want = append(want, append(values["requestid"], values["request_id"]...)...)
+		}
+		if got := slices.Collect(ids(query)); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+
 		m := NewMemory(time.Hour, 10)
-		m.Remember("a", "m1:14240")
-		found := find(m, query) != ""
-		if named := slices.Contains(slices.Collect(ids(query)), "a"); found != named {
-			t.Errorf("%q: found %t, named %t", query, found, named)
+		var nodes []string
+		for i, named := range want {
+			answer, err := json.Marshal(map[string]string{"message": "submitted", "requestid": named})
+			if err != nil || i == 5 {
+				break
+			}
+			id, _ := look(string(answer), 100)
+			if len(id) > longestID {
+				t.Errorf("an id of %d bytes", len(id))
+			}
+			if utf8.ValidString(named) && len(answer) <= lookAhead && (id != "" && id != named || id == "" && named != "" && len(named) <= longestID) {
+				t.Errorf("the answer %q has the id %q", answer, id)
+			}
+			if id != named || id == "" || slices.Contains(want[:i], id) {
+				continue
+			}
+			node := fmt.Sprintf("m%d:14240", i)
+			m.Remember(id, node)
+			nodes = append(nodes, node)
+		}
+		var found []string
+		for node := range m.Nodes(query) {
+			if !slices.Contains(found, node) { // an id may be named twice
+				found = append(found, node)
+			}
+		}
+		if !slices.Equal(found, nodes) {
+			t.Errorf("%q leads to %q, want %q", query, found, nodes)
 		}
 	})
 }

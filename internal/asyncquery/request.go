@@ -20,11 +20,14 @@ func IsSubmit(r *http.Request) bool {
 		service.Of(r.URL.Path) == service.RESTPP
 }
 
-// IsFollowUp reports whether a request for RESTPP asks for asynchronous queries, or
-// aborts them. Nodes merge the slashes of its path.
+// IsFollowUp reports whether a request asks RESTPP for asynchronous queries, or
+// aborts them. Its decoded path is cleaned first, as in service.Of.
 func IsFollowUp(path string) bool {
-	rest := strings.TrimPrefix(strings.TrimLeft(path, "/"), "restpp/")
-	switch name, _, _ := strings.Cut(strings.TrimLeft(rest, "/"), "/"); name {
+	rest, found := strings.CutPrefix(service.Clean(path), "/restpp/")
+	if !found {
+		return false
+	}
+	switch name, _, _ := strings.Cut(rest, "/"); name {
 	case "query_status", "query_result", "abortquery":
 		return true
 	}
@@ -37,6 +40,9 @@ func ids(query string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for parameter := range strings.SplitSeq(query, "&") {
 			name, value, _ := strings.Cut(parameter, "=")
+			if strings.Contains(name, "%") {
+				name, _ = url.QueryUnescape(name)
+			}
 			if name != "requestid" && name != "request_id" {
 				continue
 			}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 )
 
 // Secure adds the attribute Secure to cookies that lack it. What is no cookie, as
@@ -38,8 +40,8 @@ func isSecure(cookie string) bool {
 // Has reports whether a cookie of this name is set.
 func Has(cookies []string, name string) bool {
 	return slices.ContainsFunc(cookies, func(cookie string) bool {
-		rest, found := strings.CutPrefix(cookie, name)
-		return found && strings.HasPrefix(rest, "=")
+		_, ours := affinity.SetCookieValue(cookie, name)
+		return ours
 	})
 }
 

@@ -31,8 +31,8 @@ func TestSecureCompletesCookiesAndNothingElse(t *testing.T) {
 }
 
 func TestHasFindsACookieByItsWholeName(t *testing.T) {
-	cookies := []string{"a=1; b=2", "TigerGraphNode=x; Path=/"}
-	for name, want := range map[string]bool{"a": true, "TigerGraphNode": true, "b": false, "TigerGraph": false, "TigerGraphNodes": false} {
+	cookies := []string{"a=1; b=2", "TigerGraphNode=x; Path=/", "spaced =1", "=nameless=1"}
+	for name, want := range map[string]bool{"a": true, "spaced": true, "nameless": true, "TigerGraphNode": true, "b": false, "TigerGraph": false, "TigerGraphNodes": false} {
 		if Has(cookies, name) != want {
 			t.Errorf("Has(%q) = %v", name, !want)
 		}

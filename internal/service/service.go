@@ -54,9 +54,7 @@ func Of(decoded string) Service {
 	if isPlainGUI(decoded) {
 		return GUI
 	}
-	if unclean(decoded) {
-		decoded = path.Clean("/" + decoded)
-	}
+	decoded = Clean(decoded)
 	for i := range prefixes {
 		rest, found := strings.CutPrefix(decoded, prefixes[i].path)
 		if found && (rest == "" || rest[0] == '/') {
@@ -64,6 +62,14 @@ func Of(decoded string) Service {
 		}
 	}
 	return GUI
+}
+
+// Clean returns a decoded path as the nginx in each TigerGraph node sees it.
+func Clean(decoded string) string {
+	if unclean(decoded) {
+		return path.Clean("/" + decoded)
+	}
+	return decoded
 }
 
 // isPlainGUI reports whether a look at a path's second byte shows that it is for
