@@ -444,6 +444,9 @@ func deletes(pattern, field string) bool {
 // the user's own affair.
 func (v *directive) completeTransport(proxy *reverseproxy.Handler) error {
 	protocol := "tigergraph"
+	if v.isGiven("transport") {
+		protocol = "http" // of which nothing is left if it has no settings
+	}
 	transport := new(Transport)
 	if proxy.TransportRaw != nil {
 		var module struct {
