@@ -367,7 +367,8 @@ func TestManyClientsReuseTheirConnections(t *testing.T) {
 	for range 3 {
 		holdConnections(b, 100)
 	}
-	if accepted := nodes[0].Accepted(); accepted > 150 {
-		t.Errorf("%d connections for a hundred requests at a time", accepted)
+	// That are a hundred without a body at a time and as many with one.
+	if accepted := nodes[0].Accepted(); accepted > 250 {
+		t.Errorf("%d connections for two hundred requests at a time", accepted)
 	}
 }
