@@ -13,18 +13,18 @@ func openTerminal(t *testing.T) *os.File {
 	t.Helper()
 	primary, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
+		t.Skipf("this needs pseudo-terminals (/dev/ptmx, /dev/pts), which CI has: %v", err)
 	}
 	t.Cleanup(func() { primary.Close() })
 	var unlock, number uint32
 	for request, argument := range map[uintptr]*uint32{syscall.TIOCSPTLCK: &unlock, syscall.TIOCGPTN: &number} {
 		if _, _, failure := syscall.Syscall(syscall.SYS_IOCTL, primary.Fd(), request, uintptr(unsafe.Pointer(argument))); failure != 0 {
-			t.Skipf("no pseudo-terminals here: %v", failure)
+			t.Skipf("this needs pseudo-terminals (/dev/ptmx, /dev/pts), which CI has: %v", failure)
 		}
 	}
 	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
+		t.Skipf("this needs pseudo-terminals (/dev/ptmx, /dev/pts), which CI has: %v", err)
 	}
 	t.Cleanup(func() { terminal.Close() })
 	return terminal

@@ -95,7 +95,7 @@ func TestAnotherCaddyIsMeasuredAndProfiled(t *testing.T) {
 
 func TestAnInterruptEndsAllProcesses(t *testing.T) {
 	if _, err := os.Stat("/proc/self/environ"); err != nil {
-		t.Skip("the system does not tell which processes there are: ", err)
+		t.Skip("this needs /proc, which tells of processes and which Linux has, as CI has: ", err)
 	}
 	folder := t.TempDir()
 	t.Setenv("TMPDIR", folder)

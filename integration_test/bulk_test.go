@@ -80,7 +80,7 @@ func (p *process) peak() int64 {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
 	if err != nil {
-		p.t.Skip("the memory of a process is read from /proc, which is missing here")
+		p.t.Skip("this needs /proc, from which the memory of a process is read and which CI has: ", err)
 	}
 	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
 	if found == nil {
@@ -92,7 +92,7 @@ func (p *process) peak() int64 {
 
 func TestAGigabytePassesInConstantMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("moves gigabytes: left out with -short")
+		t.Skip("this moves gigabytes, so it needs a run without -short, which CI's is")
 	}
 	node, plain, secure := startBulkNode(t), freeAddress(t), freeAddress(t)
 	_, port, _ := net.SplitHostPort(secure)

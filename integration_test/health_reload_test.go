@@ -236,14 +236,16 @@ func goroutines(function string) int {
 }
 
 func TestValidatingAndAdaptingSendNothing(t *testing.T) {
-	_, nodes := startCluster(t, 2)
+	_, nodes := startCluster(t, 3)
 	e := newEdge(t)
-	config := e.decode("http://"+e.address, behind(nodes, quick))
+	config := e.decode("http://"+e.address, behind(nodes[:2], quick))
 	if err := caddy.Validate(config); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(200 * time.Millisecond) // a probe would come at once
-	for _, node := range nodes {
+	// In the time that an edge which runs takes to probe three services twice.
+	e.load(behind(nodes[2:], quick))
+	eventually(t, "another node was probed twice", func() bool { return nodes[2].Count(tgnode.All) >= 2*3 })
+	for _, node := range nodes[:2] {
 		if node.Accepted() != 0 {
 			t.Errorf("%s got %d connections", node.Name(), node.Accepted())
 		}

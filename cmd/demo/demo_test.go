@@ -497,7 +497,7 @@ func TestCommands(t *testing.T) {
 
 func TestSignals(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("this system has no signals to send")
+		t.Skip("this needs signals, which Windows lacks and CI has")
 	}
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
@@ -523,7 +523,7 @@ func TestSignals(t *testing.T) {
 
 func TestSignalWhileStarting(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("this system has no signals to send")
+		t.Skip("this needs signals, which Windows lacks and CI has")
 	}
 	p := launch(t, "-listen", "localhost:0")
 	p.await("its temporary directory", func() bool {
@@ -543,7 +543,7 @@ func TestSignalWhileStarting(t *testing.T) {
 // cleaning up.
 func TestSignalWithoutReader(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("this system has no signals to send")
+		t.Skip("this needs signals, which Windows lacks and CI has")
 	}
 	p := startDemo(t)
 	_ = p.stdout.Close()
@@ -574,7 +574,7 @@ func TestPortInUse(t *testing.T) {
 		t.Run(host, func(t *testing.T) {
 			listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 			if err != nil {
-				t.Skipf("this machine has no %s: %v", host, err)
+				t.Skipf("this needs the address %s, which CI has: %v", host, err)
 			}
 			defer listener.Close()
 			port := listener.Addr().(*net.TCPAddr).Port

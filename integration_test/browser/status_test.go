@@ -251,6 +251,8 @@ func TestThePageSaysThatTheConnectionIsLostAndComesBack(t *testing.T) {
 	eventually(t, "the page is live again", func() bool { return b.shows("Live") && !b.shows("is lost") })
 	b.forgive("net::ERR_")
 	b.checkSameDocument()
+	// This edge began after the tab, so it will end before it.
+	b.do(chromedp.Navigate("about:blank"))
 }
 
 func TestAReloadOfTheConfigurationIsFollowed(t *testing.T) {
