@@ -447,38 +447,39 @@ func (v *directive) completeTransport(proxy *reverseproxy.Handler) error {
 	if v.isGiven("transport") {
 		protocol = "http" // of which nothing is left if it has no settings
 	}
-	transport := new(Transport)
-	if proxy.TransportRaw != nil {
+	if proxy.TransportRaw != nil && v.isGiven("transport") { // https:// alone makes one too
 		var module struct {
 			Protocol string `json:"protocol"`
 		}
 		if err := json.Unmarshal(proxy.TransportRaw, &module); err != nil {
 			return fmt.Errorf("transport: %w", err)
 		}
-		// For https:// nodes there is one already that nobody gave.
-		if v.isGiven("transport") {
-			protocol = module.Protocol
-		}
-		if module.Protocol == "http" || module.Protocol == protocol {
-			if err := json.Unmarshal(proxy.TransportRaw, transport); err != nil {
-				return fmt.Errorf("transport: %w", err)
-			}
+		protocol = module.Protocol
+	}
+	if protocol != "tigergraph" {
+		completeHeaders(proxy)
+	}
+	if protocol != "tigergraph" && protocol != "http" {
+		return nil
+	}
+	transport := new(Transport)
+	if proxy.TransportRaw != nil {
+		if err := json.Unmarshal(proxy.TransportRaw, transport); err != nil {
+			return fmt.Errorf("transport: %w", err)
 		}
 	}
 	v.completeSettings(&transport.HTTPTransport)
-	switch protocol {
-	case "tigergraph":
+	var settings any = transport
+	if protocol == "http" {
+		settings = &transport.HTTPTransport
+	} else {
 		completeFields(transport, proxy.Headers)
-		proxy.TransportRaw = caddyconfig.JSONModuleObject(transport, "protocol", protocol, nil)
-	case "http":
-		completeHeaders(proxy)
-		proxy.TransportRaw = caddyconfig.JSONModuleObject(transport.HTTPTransport, "protocol", protocol, nil)
-	default:
-		completeHeaders(proxy)
 	}
+	proxy.TransportRaw = caddyconfig.JSONModuleObject(settings, "protocol", protocol, nil)
 	return nil
 }
 
+// completeSettings fills in what both of them have.
 func (v *directive) completeSettings(transport *reverseproxy.HTTPTransport) {
 	transport.DialTimeout = orDefault(transport.DialTimeout, defaultDialTimeout)
 	if transport.KeepAlive == nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
@@ -32,6 +33,30 @@ func newTransport(t *testing.T, settings string) *Transport {
 	}
 	t.Cleanup(func() { _ = transport.Cleanup() })
 	return transport
+}
+
+// serveRaw has each connection to a node served, and closed then. It returns the
+// node's address.
+func serveRaw(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				serve(conn)
+			}()
+		}
+	}()
+	return listener.Addr().String()
 }
 
 func TestOurClientIsUsedOnlyIfItDoesWhatIsSet(t *testing.T) {
@@ -85,28 +110,13 @@ func TestTheOtherWayIsTakenByWhatHasABodyOrMore(t *testing.T) {
 // A header that no system's buffers are sure to hold goes out while the answer is
 // read: a node may refuse it before it has read it.
 func TestALongHeaderIsAnsweredWhileItIsSent(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = conn.Read(make([]byte, 10))
-				_, _ = io.WriteString(conn, "HTTP/1.1 431 Too Long\r\nContent-Length: 0\r\n\r\n")
-				_, _ = conn.Read(make([]byte, 10)) // and not the rest
-				<-t.Context().Done()
-			}()
-		}
-	}()
+	node := serveRaw(t, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 10))
+		_, _ = io.WriteString(conn, "HTTP/1.1 431 Too Long\r\nContent-Length: 0\r\n\r\n")
+		<-t.Context().Done() // and never reads the rest
+	})
 	transport := newTransport(t, `{}`)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/", nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+node+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,26 +154,10 @@ func TestTheTransportTellsWhoAsksAndNotThatItIsAProxy(t *testing.T) {
 // The error says that there may be an effect, and is still a time-out where it was
 // one: Caddy answers 504 then.
 func TestARequestThatIsNotRepeatedSaysWhy(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = conn.Read(make([]byte, 10000))
-				conn.Close()
-			}()
-		}
-	}()
+	node := serveRaw(t, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 10000)) })
 	transport := newTransport(t, `{}`)
 	ask := func(target string) error {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+target, nil)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+node+target, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +167,7 @@ func TestARequestThatIsNotRepeatedSaysWhy(t *testing.T) {
 		}
 		return err
 	}
-	err = ask("/gsql/v1/drop-all")
+	err := ask("/gsql/v1/drop-all")
 	if err == nil || !strings.Contains(err.Error(), "may have carried out the request") {
 		t.Errorf("error %v", err)
 	}
@@ -232,5 +226,18 @@ func TestProbesOfSocketsAreAnsweredByTheirOwn(t *testing.T) {
 				t.Errorf("asked %d and %d times, for %s", up.Load(), down.Load(), hosts.String())
 			}
 		})
+	}
+}
+
+// What another transport calls its settings, and what is in them, is its own affair.
+func TestTheDirectiveLeavesAnotherTransportAlone(t *testing.T) {
+	const other = `{"protocol": "other", "versions": "of its own", "keep_alive": 5}`
+	v := &directive{given: map[string]caddyfile.Segment{"transport": {{Text: "transport"}}}}
+	proxy := &reverseproxy.Handler{TransportRaw: json.RawMessage(other)}
+	if err := v.completeTransport(proxy); err != nil || string(proxy.TransportRaw) != other {
+		t.Errorf("%v: %s", err, proxy.TransportRaw)
+	}
+	if proxy.Headers == nil || !mentions(proxy.Headers.Request, clientIPHeader) {
+		t.Error("the node is not told the client's address")
 	}
 }

@@ -144,7 +144,7 @@ func (c *connection) exchange(req *http.Request) (*http.Response, error) {
 
 // ask writes a request and reads the header of the answer.
 func (c *connection) ask(req *http.Request) (*http.Response, error) {
-	c.sent, c.heard, c.headerLeft = false, false, c.client.maxHeader()
+	c.sent, c.heard, c.broken, c.headerLeft = false, false, false, c.client.maxHeader()
 	if err := req.Write(c.writer); err != nil {
 		return nil, c.failure(err)
 	}

@@ -189,17 +189,7 @@ func TestARequestThatMayBeRepeatedIsRepeatedOnce(t *testing.T) {
 func TestARequestThatMustNotBeRepeatedIsNot(t *testing.T) {
 	s, c := startServer(t, closesSecond), newClient(t)
 	// Several idle connections, each of which Go's client would have tried.
-	var answers []*http.Response
-	for range 5 {
-		res, err := c.RoundTrip(s.request(t.Context()), never)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answers = append(answers, res)
-	}
-	for _, res := range answers {
-		_, _ = read(res, nil)
-	}
+	s.occupy(c, 5)
 	if _, err := c.RoundTrip(s.request(t.Context()), never); !isUnanswered(err) {
 		t.Errorf("error %v", err)
 	}
@@ -367,24 +357,11 @@ func TestADialThatIsGivenUpSaysSo(t *testing.T) {
 }
 
 func TestIdleConnectionsAreClosed(t *testing.T) {
-	occupy := func(s *server, c *Client, connections int) {
-		var answers []*http.Response
-		for range connections {
-			res, err := c.RoundTrip(s.request(t.Context()), never)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answers = append(answers, res)
-		}
-		for _, res := range answers {
-			_, _ = read(res, nil)
-		}
-	}
 	t.Run("after their time", func(t *testing.T) {
 		s, c := startServer(t, says(ok)), newClient(t)
 		c.IdleTimeout = 50 * time.Millisecond
 		for range 2 {
-			occupy(s, c, 3)
+			s.occupy(c, 3)
 			eventually(t, "none is open", func() bool { return s.open.Load() == 0 })
 		}
 		c.idle.mu.Lock()
@@ -396,9 +373,9 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	t.Run("but not those that are used", func(t *testing.T) {
 		s, c := startServer(t, says(ok)), newClient(t)
 		c.IdleTimeout = 5 * time.Second
-		occupy(s, c, 2)
+		s.occupy(c, 2)
 		for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); {
-			occupy(s, c, 1)
+			s.occupy(c, 1)
 		}
 		if n := s.accepted.Load(); n != 2 {
 			t.Errorf("%d connections", n)
@@ -407,12 +384,12 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	t.Run("beyond their number", func(t *testing.T) {
 		s, c := startServer(t, says(ok)), newClient(t)
 		c.MaxIdle = 2
-		occupy(s, c, 5)
+		s.occupy(c, 5)
 		eventually(t, "two are open", func() bool { return s.open.Load() == 2 })
 	})
 	t.Run("with the client, and what is in use then afterwards", func(t *testing.T) {
 		s, c := startServer(t, says(ok)), newClient(t)
-		occupy(s, c, 3)
+		s.occupy(c, 3)
 		res, err := c.RoundTrip(s.request(t.Context()), never)
 		if err != nil {
 			t.Fatal(err)

@@ -124,6 +124,22 @@ func (s *server) get(c *Client) (string, error) {
 	return read(c.RoundTrip(s.request(s.t.Context()), never))
 }
 
+// occupy has a client use so many connections at a time, and leaves them idle.
+func (s *server) occupy(c *Client, connections int) {
+	s.t.Helper()
+	var answers []*http.Response
+	for range connections {
+		res, err := c.RoundTrip(s.request(s.t.Context()), never)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		answers = append(answers, res)
+	}
+	for _, res := range answers {
+		_, _ = read(res, nil)
+	}
+}
+
 func read(res *http.Response, err error) (string, error) {
 	if err != nil {
 		return "", err
