@@ -3,6 +3,7 @@ package tigergraph
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -239,5 +241,57 @@ func TestTheDirectiveLeavesAnotherTransportAlone(t *testing.T) {
 	}
 	if proxy.Headers == nil || !mentions(proxy.Headers.Request, clientIPHeader) {
 		t.Error("the node is not told the client's address")
+	}
+}
+
+func TestPatternsOfFieldsAreThoseOfCaddy(t *testing.T) {
+	for pattern, matches := range map[string]bool{
+		"x-real-ip": true, "X-Real-*": true, "*-IP": true, "*real*": true, "*": true,
+		"X-Real": false, "X-Other-*": false, "*-Other": false, "*other*": false, "Real*": false,
+	} {
+		if deletes(pattern, "X-Real-IP") != matches {
+			t.Errorf("%s: deleted: %t", pattern, !matches)
+		}
+	}
+}
+
+// Probes that go on over a reload must not trust whom they no longer should.
+func TestAuthoritiesAreFoundInEachTransport(t *testing.T) {
+	transport := newTransport(t, `{"tls": {}}`)
+	pool := x509.NewCertPool()
+	transport.Transport.TLSClientConfig.RootCAs = pool
+	for _, one := range []http.RoundTripper{transport, &transport.HTTPTransport} {
+		if authorities(one) != pool {
+			t.Errorf("%T: not found", one)
+		}
+	}
+}
+
+func TestCleaningUpClosesIdleConnections(t *testing.T) {
+	closed := make(chan struct{})
+	node := serveRaw(t, func(conn net.Conn) {
+		buffer := make([]byte, 10000)
+		_, _ = conn.Read(buffer)
+		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+		_, _ = conn.Read(buffer)
+		close(closed)
+	})
+	transport := newTransport(t, `{}`)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+node+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if err := transport.Cleanup(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Error("the connection is open still")
 	}
 }

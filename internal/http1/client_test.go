@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -273,6 +274,77 @@ func TestARequestThatIsGivenUpBeforeIsNotSent(t *testing.T) {
 	}
 }
 
+// A connection whose request is over has nothing more to do with it.
+func TestGivingUpAfterTheEndCostsNoConnection(t *testing.T) {
+	s, c := startServer(t, says(ok)), newClient(t)
+	for range 100 {
+		ctx, cancel := context.WithCancel(t.Context())
+		if content, err := read(c.RoundTrip(s.request(ctx), never)); content != "ok" || err != nil {
+			t.Fatalf("%q, %v", content, err)
+		}
+		cancel()
+	}
+	if n := s.accepted.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// mute is a connection that lives, but takes nothing any more once it is spent.
+type mute struct {
+	*net.TCPConn
+	spent *atomic.Bool
+}
+
+func (m mute) Write(p []byte) (int, error) {
+	if m.spent.Load() {
+		return 0, io.ErrClosedPipe
+	}
+	return m.TCPConn.Write(p)
+}
+
+func TestWhatNeverLeftIsSentOnANewConnectionWhateverItIs(t *testing.T) {
+	s, c := startServer(t, says(ok)), newClient(t)
+	spent := new(atomic.Bool)
+	c.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		m := mute{conn.(*net.TCPConn), spent}
+		spent = new(atomic.Bool)
+		return m, nil
+	}
+	first := spent
+	if _, err := s.get(c); err != nil {
+		t.Fatal(err)
+	}
+	first.Store(true)
+	if content, err := s.get(c); content != "ok" || err != nil {
+		t.Errorf("%q, %v", content, err)
+	}
+	if n := s.accepted.Load(); n != 2 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestAnAddressWithoutAPortIsDialledAtPort80(t *testing.T) {
+	var dialled []string
+	c := &Client{Dial: func(_ context.Context, address string) (net.Conn, error) {
+		dialled = append(dialled, address)
+		return nil, io.EOF
+	}}
+	for _, host := range []string{"node", "node:14240", "[::1]"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.RoundTrip(r, always)
+	}
+	if want := []string{"node:80", "node:14240", "[::1]:80"}; !slices.Equal(dialled, want) {
+		t.Errorf("dialled %q, want %q", dialled, want)
+	}
+}
+
 func TestAnUnansweredRequestSaysWhetherItLeftAndIfItTookTooLong(t *testing.T) {
 	c := newClient(t)
 	s := startServer(t, says(ok))
@@ -370,6 +442,16 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 			t.Errorf("addresses of nothing are kept: %v", c.idle.of)
 		}
 	})
+	t.Run("each after its own", func(t *testing.T) {
+		s, c := startServer(t, says(ok)), newClient(t)
+		c.IdleTimeout = 100 * time.Millisecond
+		s.occupy(c, 2)
+		eventually(t, "the one that is not used is closed", func() bool {
+			s.occupy(c, 1)
+			return s.open.Load() == 1
+		})
+		eventually(t, "none is open", func() bool { return s.open.Load() == 0 })
+	})
 	t.Run("but not those that are used", func(t *testing.T) {
 		s, c := startServer(t, says(ok)), newClient(t)
 		c.IdleTimeout = 5 * time.Second
@@ -434,8 +516,9 @@ func TestWhatCannotBeAskedIsAnError(t *testing.T) {
 	} {
 		r := s.request(t.Context())
 		change(r)
-		if _, err := c.RoundTrip(r, always); err == nil {
-			t.Errorf("%s was sent", name)
+		_, err := c.RoundTrip(r, always)
+		if err == nil || isUnanswered(err) {
+			t.Errorf("%s was sent: %v", name, err)
 		}
 	}
 	if n := s.requests.Load(); n != 0 {
