@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -37,7 +36,7 @@ func newAdminEdge(t *testing.T) (*edge, *admin) {
 	t.Cleanup(func() { os.RemoveAll(folder) })
 	socket := filepath.Join(folder, "admin")
 	e := newEdge(t)
-	e.address = quietAddress(t)
+	e.address = freeAddress(t)
 	e.globals = strings.Replace(e.globals, "admin off", "admin unix/"+socket, 1)
 	if option := "storage_clean_interval off\n"; !strings.Contains(e.globals, option) {
 		e.globals += option // Else it may go on while the test's folder is removed.
@@ -46,22 +45,6 @@ func newAdminEdge(t *testing.T) (*edge, *admin) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}, DisableKeepAlives: true} // a reload replaces the server
 	return e, &admin{t: t, socket: socket, http: &http.Client{Transport: transport, Timeout: enough}}
-}
-
-// quietAddress returns a port that nothing listens on, from those which the
-// system does not give to connections: one of these may take another port before
-// Caddy listens there.
-func quietAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		listener, err := net.Listen("tcp", fmt.Sprintf(":%d", 10_000+rand.IntN(20_000)))
-		if err == nil {
-			defer listener.Close()
-			return fmt.Sprintf("127.0.0.1:%d", listener.Addr().(*net.TCPAddr).Port)
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // call makes a call and returns the answer.
@@ -244,7 +227,7 @@ func TestSitesThatCheckANodeDifferentlyAreListedBoth(t *testing.T) {
 	_, nodes := startCluster(t, 1)
 	e, a := newAdminEdge(t)
 	site := func(check string) string {
-		return "http://" + quietAddress(t) + " {\n" + behind(nodes, check) + "\n}\n"
+		return "http://" + freeAddress(t) + " {\n" + behind(nodes, check) + "\n}\n"
 	}
 	if err := e.tryLoad(site(quick)+site("health_check off")+"http://"+e.address, behind(nodes, quick)); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -210,20 +209,14 @@ func (e *edge) logs(text string) []string {
 	return found
 }
 
-// freeAddress returns a port of 127.0.0.1 that nothing listens on. It is none of
-// those that the system gives to outgoing connections, one of which might be
-// using it when Caddy comes to listen.
+// freeAddress returns a port of this machine that nothing listens on.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	for range 1000 {
-		port := strconv.Itoa(10_000 + rand.IntN(20_000))
-		if listener, err := net.Listen("tcp", ":"+port); err == nil { // Caddy listens on all addresses
-			_ = listener.Close()
-			return net.JoinHostPort("127.0.0.1", port)
-		}
+	address, err := tgnode.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return ""
+	return address
 }
 
 // startCluster starts so many stand-in nodes, m1, m2 and so on.

@@ -61,7 +61,7 @@ func TestTheApplicationServerIsAWayToTheOthers(t *testing.T) {
 func TestAWebPageCannotDrainANode(t *testing.T) {
 	_, nodes := startCluster(t, 2)
 	e := newEdge(t)
-	endpoint := quietAddress(t)
+	endpoint := freeAddress(t)
 	e.globals = strings.Replace(e.globals, "admin off", "admin "+endpoint, 1)
 	e.load(cluster(nodes, ""))
 	body := fmt.Sprintf(`{"node": %q}`, nodes[0].Addr())

@@ -160,7 +160,7 @@ func (s *soak) newEdge() {
 	}
 	s.t.Cleanup(func() { os.RemoveAll(folder) })
 	socket := filepath.Join(folder, "admin")
-	s.storage, s.address = filepath.Join(folder, "storage"), quietAddress(s.t)
+	s.storage, s.address = filepath.Join(folder, "storage"), freeAddress(s.t)
 	s.log = filepath.Join(folder, "access.log")
 	var addresses []string
 	for _, m := range s.machines {

@@ -65,12 +65,12 @@ func newSoakMachine(t *testing.T, number, subnet int, onEntry func(string, tgnod
 	if subnet >= 0 {
 		m.makeSpace(number, subnet)
 	} else {
-		m.address = quietAddress(t)
+		m.address = freeAddress(t)
 	}
 	// The documented ports where they cannot be anybody else's.
 	listen, gui, gsql, restpp := m.address, "127.0.0.1:14242", "127.0.0.1:8123", "127.0.0.1:9000"
 	if m.space == nil {
-		gui, gsql, restpp = quietAddress(t), quietAddress(t), quietAddress(t)
+		gui, gsql, restpp = freeAddress(t), freeAddress(t), freeAddress(t)
 	}
 	socket := filepath.Join(folder, "restpp.sock")
 	for _, sub := range []string{"static", "static/assets", "body", "proxy", "fastcgi"} {

@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -158,19 +157,14 @@ func newEdge(t testing.TB) *edge {
 	return e
 }
 
-// freeAddress returns a port of this machine that nothing listens on, and which the
-// system gives to no outgoing connection.
+// freeAddress returns a port of this machine that nothing listens on.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
-		if listener, err := net.Listen("tcp", address); err == nil {
-			_ = listener.Close()
-			return address
-		}
+	address, err := tgnode.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return ""
+	return address
 }
 
 // caddyfile writes the configuration of a site with these directives.

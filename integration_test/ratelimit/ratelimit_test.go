@@ -3,7 +3,6 @@
 package ratelimit_test
 
 import (
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -40,12 +39,10 @@ func TestTheGuidesLimits(t *testing.T) {
 		}
 		addresses = append(addresses, node.Addr())
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := tgnode.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	_ = listener.Close()
 	for _, change := range [][2]string{{"graph.example.com", "http://" + address}, {"m1 m2 m3", strings.Join(addresses, " ")}} {
 		if strings.Count(site, change[0]) != 1 {
 			t.Fatalf("%s is not in the guide's Caddyfile once:\n%s", change[0], site)
