@@ -50,10 +50,8 @@ const (
 //     last, by its own log;
 //   - afterwards the edge has as many goroutines and as much memory as before.
 //
-// What counts as failing, and for how long, is in soakSpan and soakRecovery. The
-// clock of the edge does not jump here: no namespace has a clock of its own, and a
-// static binary takes none from a library. TestTokensFollowAClockThatJumps, beside the
-// policy, hands it such a clock.
+// What counts as failing, and for how long, is in soakSpan and soakRecovery. In runs of
+// a minute and more the edge's clock jumps as well.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while: left out with -short")
@@ -85,6 +83,10 @@ func TestSoak(t *testing.T) {
 	}
 	for _, m := range s.machines {
 		s.awaitWell(m, allServices)
+	}
+	s.binary = caddyBinary
+	if s.jumps() {
+		s.binary = buildJumping(t)
 	}
 	s.newEdge()
 	before := s.warmUp()
@@ -130,6 +132,7 @@ type soak struct {
 
 	noNetwork, noFirewall string // why some faults cannot be made
 
+	binary    string // of the edge
 	edge      *process
 	address   string
 	storage   string
@@ -239,8 +242,11 @@ func (s *soak) readLogs() {
 	s.records.chosen, s.logged = log.chosen, log.lines
 }
 
+// jumps reports whether the run is long enough for an edge to be built for it.
+func (s *soak) jumps() bool { return *soakFor >= time.Minute }
+
 func (s *soak) startEdge() {
-	s.edge = startProcess(s.t, caddyBinary, s.caddyfile)
+	s.edge = startProcess(s.t, s.binary, s.caddyfile)
 	s.edge.listening(s.address)
 }
 
@@ -506,15 +512,19 @@ func (s *soak) troubleEdge(over <-chan struct{}) {
 	half := time.Now().Add(*soakFor / 2)
 	const restarted, killed = "edge restarted", soakEdgeKilled
 	random := rand.New(rand.NewPCG(s.seed, 100))
-	troubles := []struct {
+	type trouble struct {
 		name string
 		make func(*rand.Rand)
-	}{
+	}
+	troubles := []trouble{
 		{"edge reloaded", func(*rand.Rand) { s.reload() }},
 		{"edge drains a node", s.drain},
 		{restarted, func(*rand.Rand) { s.restart(syscall.SIGTERM) }},
 		{killed, func(*rand.Rand) { s.restart(syscall.SIGKILL) }},
 		{"edge's storage gone", func(*rand.Rand) { s.loseStorage() }},
+	}
+	if s.jumps() {
+		troubles = append(troubles, trouble{"edge's clock jumps", s.jump})
 	}
 	ends := func(i int) bool { return troubles[i].name == restarted || troubles[i].name == killed }
 	for round := 0; ; round++ {
