@@ -10,7 +10,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -172,60 +171,6 @@ func (p *Policy) allMembers() []*member {
 		}
 	}
 	return all
-}
-
-// failsOpen reports whether a new client's request for a service would be sent
-// to a node that is down by its checks.
-func (p *Policy) failsOpen(s service.Service) bool {
-	outlook := p.outlook(s)
-	return outlook.failsOpen()
-}
-
-// outlook is how a new client's request for a service would be treated.
-type outlook struct {
-	call
-	standings  []affinity.Standing
-	candidates []int // by their place in the pool
-}
-
-func (p *Policy) outlook(s service.Service) outlook {
-	roster := p.roster.Load()
-	o := outlook{call: call{policy: p, pool: roster.pool, roster: roster, service: s}}
-	for i := range o.pool {
-		o.standings = append(o.standings, o.standing(i, nil))
-	}
-	tiers := make([]affinity.Tier, len(o.pool))
-	best, _ := affinity.Candidates(o.standings, affinity.NoPin, p.FailClosed, tiers)
-	for i, tier := range tiers {
-		if best != affinity.Excluded && tier == best {
-			o.candidates = append(o.candidates, i)
-		}
-	}
-	return o
-}
-
-// failsOpen reports whether a candidate is down by its checks.
-func (o *outlook) failsOpen() bool {
-	return slices.ContainsFunc(o.candidates, func(i int) bool { return o.standings[i].Down })
-}
-
-// shares returns which part of the new clients each node gets. Least connections
-// and a fallback policy know nothing of weights; they are taken to be fair.
-func (o *outlook) shares() map[*member]float64 {
-	weighted := o.policy.Affinity != byNothing && (o.policy.fallback == nil || o.service != service.GUI)
-	shares, total := make(map[*member]float64, len(o.candidates)), 0.0
-	for _, i := range o.candidates {
-		weight := 1.0
-		if weighted {
-			weight = o.weight(o.roster.byPool[i])
-		}
-		shares[o.roster.byPool[i]] += weight
-		total += weight
-	}
-	for m := range shares {
-		shares[m] /= total
-	}
-	return shares
 }
 
 // noteOpen warns, once, that the policy sends requests to nodes that are down by

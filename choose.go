@@ -1,17 +1,17 @@
 package tigergraph
 
 import (
-	"math/rand/v2"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -28,7 +28,7 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 	if p.dynamic && !p.asked.Load() {
 		p.asked.Store(true)
 	}
-	call := call{
+	c := call{
 		policy:  p,
 		pool:    pool,
 		roster:  p.roster.Load(),
@@ -38,12 +38,12 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		service: service.Of(r.URL.Path),
 	}
 	if memory := vars[memoryKey]; memory != nil {
-		call.again = true
-		if v := call.recall(memory); v != nil {
-			return call.choose(v)
+		c.again = true
+		if v := c.recall(memory); v != nil {
+			return c.chooseAgain(v)
 		}
 	}
-	return call.chooseOwn()
+	return c.chooseFirst()
 }
 
 // call is one call of Select.
@@ -61,204 +61,184 @@ type call struct {
 	again bool
 }
 
-// visit is what a policy remembers of a request between the attempts to send it.
-// A usual first choice is remembered as a pointer to the choice alone.
-type visit struct {
-	policy  *Policy
-	key     uint64  // of the client
-	pinned  *member // the node that its cookie names, or nil
-	holder  *member // the node that alone knows the query it asks about, or nil
-	current bool    // the cookie need not be replaced
-	secure  bool    // the client came over TLS
-	failed  []*member
-	chosen  *member // the last answer, nil if there was none
-	// displaced: it is counted that the pinned node lost the client.
-	displaced bool
-	// others is what other policies remember, where a request passes through
-	// several proxies.
-	others *visit
-}
-
-// memoryKey is the request's variable under which it is remembered by the first
-// choice of a node for it, and the placeholder under which it is by any later one.
-// The transport may still be dialling for an earlier attempt then, although it
-// found another connection in the end, and reads the variables meanwhile. Nobody
-// may write to them; placeholders have a lock.
-const memoryKey = "tigergraph.visit"
-
-// recall returns what the policy remembers of the request, nil if this is its
-// first call for it, and notes that the earlier choice failed.
-func (c *call) recall(memory any) *visit {
-	newest := c.newestVisit()
-	if newest == nil {
-		newest, _ = memory.(*visit)
-	}
-	if earlier, ok := memory.(*choice); ok && newest == nil {
-		newest = &visit{policy: earlier.policy, secure: earlier.secure, chosen: earlier.member}
-		if earlier.pinned {
-			newest.pinned = earlier.member
-		}
-		if earlier.policy == c.policy {
-			newest.key = c.clientKey()
-		}
-		c.setNewestVisit(newest)
-	}
-	for v := newest; v != nil; v = v.others {
-		if v.policy == c.policy {
-			if v.chosen != nil {
-				v.failed = append(v.failed, v.chosen)
-				if v.chosen.prober != nil {
-					v.chosen.prober.suspect(c.service)
-				}
-				v.chosen = nil
-			}
-			return v
-		}
-	}
-	return nil
-}
-
-// remember keeps what the next call for this request has to know.
-func (c *call) remember(v *visit) *visit {
-	v.policy = c.policy
-	switch {
-	case c.again:
-		if v.others = c.newestVisit(); v.others == nil {
-			v.others, _ = c.vars[memoryKey].(*visit)
-		}
-		c.setNewestVisit(v)
-	case c.vars != nil:
-		c.vars[memoryKey] = v
-	}
-	return v
-}
-
-// newestVisit returns the visit that a later choice left, nil if none did.
-func (c *call) newestVisit() *visit {
-	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return nil
-	}
-	value, _ := replacer.Get(memoryKey)
-	newest, _ := value.(*visit)
-	return newest
-}
-
-// setNewestVisit leaves one.
-func (c *call) setNewestVisit(v *visit) {
-	if replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		replacer.Set(memoryKey, v)
-	}
-}
-
-// chooseOwn answers the first call for a request. Nearly all requests end here,
-// without a look at more than one node: the client's own can take it.
-func (c *call) chooseOwn() *reverseproxy.Upstream {
+// chooseFirst answers the first call for a request. Nearly all requests end here,
+// without a look at the standing of more than one node: the client's own can take
+// the request, or it belongs to none.
+func (c *call) chooseFirst() *reverseproxy.Upstream {
 	p := c.policy
-	var key uint64
 	secure := c.isSecure() // which the middleware asks about, too
-	pin, current := affinity.NoPin, false
+	pin, current := balance.None, false
 	if p.cookie != nil {
 		pin, current = c.cutCookie()
 	}
 	if holder := c.queryHolder(); holder != nil {
 		return c.choose(c.remember(&visit{key: c.clientKey(), holder: holder, secure: secure}))
 	}
-	i, why := pin, pinnedByCookie
-	if pin == affinity.NoPin {
+	if pin == balance.None && c.isSpread() {
+		return c.chooseSpread(secure)
+	}
+	own, why := pin, balance.Cookie
+	var key uint64
+	if pin == balance.None {
 		key = c.clientKey()
-		if p.Affinity != byNothing && !c.isFallbackDue() {
-			i, why = c.homeOrMoved(key)
+		if !c.isFallbackDue() {
+			own, why = c.homeOrMoved(key)
 		}
 	}
-	if i != affinity.NoPin {
-		own, pinned := c.roster.byPool[i], i == pin
-		standing := c.standing(i, nil)
-		if pinned && c.service == service.GUI {
-			c.trustVerdict(&standing, i)
+	if own != balance.None && c.suits(own, own == pin) {
+		m := c.roster.byPool[own]
+		c.rememberOwn(m, &visit{key: key, current: current, secure: secure}, own == pin)
+		if !current {
+			c.setCookie(m, secure)
 		}
-		if standing.Suits(pinned) && (pinned || c.warmth(own) == 1) {
-			switch {
-			case c.again, p.hashed == hashedHeader: // which the proxy may rewrite before a retry
-				v := &visit{key: key, current: current, secure: secure, chosen: own}
-				if pinned {
-					v.pinned = own
-				}
-				c.remember(v)
-			case c.vars != nil:
-				c.vars[memoryKey] = own.choice(secure, pinned)
-			}
-			if !current {
-				c.setCookie(own, secure)
-			}
-			c.label(own, why)
-			return c.pool[i]
-		}
+		c.label(m, why)
+		return c.pool[own]
 	}
 	v := &visit{key: key, current: current, secure: secure}
-	if pin != affinity.NoPin {
+	if pin != balance.None {
 		v.key, v.pinned = c.clientKey(), c.roster.byPool[pin]
 	}
 	return c.choose(c.remember(v))
 }
 
+// suits reports whether the client's own node can take the request at once.
+func (c *call) suits(i int, pinned bool) bool {
+	standing := c.standing(i, nil)
+	return standing.Suits(pinned) && (pinned || !standing.Warming)
+}
+
+// rememberOwn remembers a first choice without an allocation, if that can be.
+func (c *call) rememberOwn(m *member, v *visit, pinned bool) {
+	if !c.again && c.policy.hashed != balance.Header { // whose field the proxy may rewrite before a retry
+		if c.vars != nil {
+			c.vars[memoryKey] = m.choice(v.secure, pinned, v.spread)
+		}
+		return
+	}
+	kept := *v
+	kept.chosen = m
+	if pinned {
+		kept.pinned = m
+	}
+	c.remember(&kept)
+}
+
+// isSpread reports whether a request without a valid cookie belongs to no node.
+func (c *call) isSpread() bool {
+	return c.policy.Affinity == byNothing ||
+		c.policy.spreadRESTPP && c.service == service.RESTPP && service.IsIndependent(c.request)
+}
+
+// chooseAgain answers a later call.
+func (c *call) chooseAgain(v *visit) *reverseproxy.Upstream {
+	if !v.exhausted.IsZero() {
+		if time.Since(v.exhausted) < patience {
+			c.takeBackCookie()
+			return nil
+		}
+		v.exhausted, v.opened = time.Time{}, 0
+	}
+	return c.choose(v)
+}
+
+const (
+	// mostOpened is how often a request is sent while the pool fails open: to one
+	// node, and to one more.
+	mostOpened = 2
+	// patience is less than a proxy waits that was told to wait for a node.
+	patience = 100 * time.Millisecond
+)
+
+// standings is room for a look at all nodes.
+type standings struct {
+	nodes []balance.Standing
+	tiers []balance.Tier
+}
+
+var standingsPool = sync.Pool{New: func() any { return new(standings) }}
+
+// look returns the standings of all nodes of the pool, with room for their tiers.
+// The caller puts them back.
+func (c *call) look(failed memberSet) *standings {
+	room := standingsPool.Get().(*standings)
+	room.nodes = room.nodes[:0]
+	for i := range c.pool {
+		room.nodes = append(room.nodes, c.standing(i, failed))
+	}
+	room.tiers = slices.Grow(room.tiers[:0], len(c.pool))[:len(c.pool)]
+	return room
+}
+
 // choose answers a call by looking at all nodes.
 func (c *call) choose(v *visit) *reverseproxy.Upstream {
 	c.align()
-	var standingsBuffer [16]affinity.Standing
-	var tiersBuffer [16]affinity.Tier
-	standings, tiers := standingsBuffer[:0], tiersBuffer[:]
-	for i := range c.pool {
-		standings = append(standings, c.standing(i, v.failed))
-	}
-	if len(tiers) < len(standings) {
-		tiers = make([]affinity.Tier, len(standings))
-	}
-	tiers = tiers[:len(standings)]
-	pinned := affinity.NoPin
-	switch {
-	case v.holder != nil:
-		// A dynamic pool may lack it, as DNS leaves out a node that is not ready.
-		if pinned = c.position(v.holder); pinned != affinity.NoPin {
-			standings[pinned].Backup = false // the data that matters is its alone
-			c.trustVerdict(&standings[pinned], pinned)
-		}
-	case v.pinned != nil:
-		if pinned = c.position(v.pinned); pinned != affinity.NoPin && c.service == service.GUI {
-			c.trustVerdict(&standings[pinned], pinned)
+	room := c.look(v.failed)
+	defer standingsPool.Put(room)
+	request := c.describe(v, room.nodes)
+	decision := balance.Decide(&request, room.nodes, room.tiers)
+	if decision.AskFallback {
+		if decision.Node = c.askFallback(room.tiers, decision.Best); decision.Node == balance.None {
+			request.Fallback = false
+			decision = balance.Decide(&request, room.nodes, room.tiers)
 		}
 	}
+	return c.apply(v, &request, decision)
+}
 
-	best, honoured := affinity.Candidates(standings, pinned, c.policy.FailClosed, tiers)
-	chosen, why := affinity.NoPin, pinnedByCookie
+// describe says what a decision needs to know of the request and its client.
+func (c *call) describe(v *visit, nodes []balance.Standing) balance.Request {
+	r := balance.Request{
+		Query: balance.None, Session: balance.None, Pin: balance.None, Moved: balance.None, Home: balance.None,
+		Key: v.key, Hashed: c.hashedBy(), Keyed: c.policy.moved != nil && c.isKnownByKey(),
+		Fallback: c.isFallbackDue(), Spread: v.spread,
+		Retry: len(v.failed) > 0, FailClosed: c.policy.FailClosed,
+	}
+	if v.holder != nil {
+		r.IsQuery = true
+		// A dynamic pool may lack it, as DNS leaves out a node that is not ready.
+		if r.Query = c.position(v.holder); r.Query != balance.None {
+			nodes[r.Query].Backup = false // the data that matters is its alone
+		}
+		return r
+	}
+	if v.pinned != nil {
+		r.Pin = c.position(v.pinned)
+	}
+	if !v.spread {
+		r.Home = c.roster.homes.of(v.key)
+		r.Moved = c.movedTo(v.key)
+	}
+	return r
+}
+
+// apply makes a decision true: the cookie, the labels, the memories.
+func (c *call) apply(v *visit, r *balance.Request, d balance.Decision) *reverseproxy.Upstream {
 	switch {
-	case best == affinity.Excluded:
+	case d.Exhausted:
 		// Every node failed, or none is left. Should the proxy wait and ask once
 		// more, each may be tried again.
 		v.failed = nil
-	case honoured && standings[pinned].Full:
-		// Waiting costs the user less than the session.
-	case honoured:
-		chosen = pinned
-		if v.holder != nil {
-			why = askedByID
-		}
-	case v.holder != nil:
-		// Others would say that there is no such query, and clients would ask for
-		// ever. Should the proxy wait, the holder may be back.
-		v.failed = nil
-	default:
-		chosen, why = c.pick(v, tiers, best)
+	case d.Node == balance.None && v.holder != nil:
+		v.failed = nil // should the proxy wait, the holder may be back
+	case d.Open && v.opened == mostOpened:
+		v.failed, v.exhausted = nil, time.Now()
+		d.Node = balance.None
 	}
-	if chosen == affinity.NoPin {
+	if d.Node == balance.None {
 		c.takeBackCookie()
 		return nil
 	}
-	if standings[chosen].Down {
-		why = failedOpen
+	if d.Open {
+		v.opened++
 		c.policy.noteOpen(c.service)
 	}
-	v.chosen = c.roster.byPool[chosen]
+	switch moved := c.policy.moved; {
+	case d.Remember:
+		moved.Remember(c.client(v.key), c.roster.byPool[d.Node].dial)
+	case d.Forget:
+		moved.Forget(c.client(v.key))
+	}
+	v.chosen = c.roster.byPool[d.Node]
 	if v.chosen == v.pinned && v.current {
 		c.takeBackCookie()
 	} else {
@@ -268,117 +248,40 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 		v.displaced = true
 		displacedTotal.WithLabelValues(v.pinned.address).Inc()
 	}
-	c.label(v.chosen, why)
-	return c.pool[chosen]
-}
-
-// pick chooses one of the candidates, the nodes of the best tier, and says why.
-func (c *call) pick(v *visit, tiers []affinity.Tier, best affinity.Tier) (chosen int, why reason) {
-	p := c.policy
-	moved := v.pinned != nil || len(v.failed) > 0
-	switch {
-	case p.Affinity == byNothing:
-		chosen, why = c.leastRequests(tiers, best), leastConnections
-	case v.pinned == nil && c.isFallbackDue():
-		chosen, why = c.askFallback(tiers, best), chosenByFallback
-	default:
-		chosen = affinity.NoPin
-	}
-	if chosen != affinity.NoPin {
-		if moved {
-			why = failedOver
-		}
-		return chosen, why
-	}
-	own, reason := c.homeOrMoved(v.key)
-	if reason == movedBefore && tiers[own] == best {
-		return own, movedBefore
-	}
-	chosen, why = c.highest(v.key, tiers, best), p.hashed
-	home := c.roster.homes.of(v.key)
-	switch {
-	case chosen != home:
-		c.noteMove(v.key, home, chosen)
-	case reason == movedBefore && !c.suitsOtherwise(c.roster.byPool[own]):
-		p.moved.Forget(c.client(v.key)) // it has come home
-	}
-	if moved || chosen != home {
-		why = failedOver
-	}
-	return chosen, why
-}
-
-// highest returns the candidate that rendezvous hashing names for a client.
-func (c *call) highest(key uint64, tiers []affinity.Tier, best affinity.Tier) int {
-	var seedsBuffer [16]uint64
-	var weightsBuffer [16]float64
-	var indexesBuffer [16]int
-	seeds, weights, indexes := seedsBuffer[:0], weightsBuffer[:0], indexesBuffer[:0]
-	equal := true
-	for i, m := range c.roster.byPool {
-		if tiers[i] != best {
-			continue
-		}
-		weight := c.weight(m)
-		seeds, weights, indexes = append(seeds, m.seed), append(weights, weight), append(indexes, i)
-		equal = equal && weight == weights[0]
-	}
-	if equal {
-		return indexes[affinity.Home(key, seeds)]
-	}
-	return indexes[affinity.WeightedHome(key, seeds, weights)]
-}
-
-// weight returns what a candidate weighs, for new clients. A node without weight
-// is one only where there is no other.
-func (c *call) weight(m *member) float64 { return max(m.weight, 1) * c.warmth(m) }
-
-// warmth returns which part of its weight a node has, for new clients.
-func (c *call) warmth(m *member) float64 {
-	if c.policy.SlowStart == 0 || m.prober == nil {
-		return 1
-	}
-	return m.prober.warmth(c.service, time.Duration(c.policy.SlowStart))
+	c.label(v.chosen, d.Why)
+	return c.pool[d.Node]
 }
 
 // homeOrMoved returns the place of the node that a client without a cookie
 // belongs to, and why: its home, or the node it was moved to when that could not
 // be used.
-func (c *call) homeOrMoved(key uint64) (i int, why reason) {
+func (c *call) homeOrMoved(key uint64) (i int, why balance.Reason) {
 	c.align()
-	if moved := c.policy.moved; moved != nil && !moved.Empty() && c.isKnownByKey() {
-		client := c.client(key)
-		if dial, found := moved.Find(client); found {
-			if m := c.roster.byDial[dial]; m != nil {
-				if i := c.position(m); i != affinity.NoPin {
-					return i, movedBefore
-				}
-			}
-			moved.Forget(client)
+	if i := c.movedTo(key); i != balance.None {
+		return i, balance.Moved
+	}
+	return c.roster.homes.of(key), c.hashedBy()
+}
+
+// movedTo returns the place of the node that a client was moved to which is known
+// only by its key.
+func (c *call) movedTo(key uint64) int {
+	moved := c.policy.moved
+	if moved == nil || moved.Empty() || !c.isKnownByKey() {
+		return balance.None
+	}
+	client := c.client(key)
+	dial, found := moved.Find(client)
+	if !found {
+		return balance.None
+	}
+	if m := c.roster.byDial[dial]; m != nil {
+		if i := c.position(m); i != balance.None {
+			return i
 		}
 	}
-	return c.roster.homes.of(key), c.policy.hashed
-}
-
-// noteMove remembers where a client was sent that is known only by its key, if
-// its home could not have taken it. A node that is only full, or that failed
-// this one request, will be its home again at the next.
-func (c *call) noteMove(key uint64, home, chosen int) {
-	if c.policy.moved == nil || !c.isKnownByKey() {
-		return
-	}
-	if m := c.roster.byPool[home]; c.suitsOtherwise(m) && c.warmth(m) == 1 {
-		return
-	}
-	c.policy.moved.Remember(c.client(key), c.roster.byPool[chosen].dial)
-}
-
-// suitsOtherwise reports whether a node that is only full, or has only failed
-// this one request, suits the client's others.
-func (c *call) suitsOtherwise(m *member) bool {
-	standing := c.standing(c.position(m), nil)
-	standing.Full = false
-	return standing.Suits(false)
+	moved.Forget(client)
+	return balance.None
 }
 
 // client returns what a client is remembered by.
@@ -391,32 +294,6 @@ func (c *call) isKnownByKey() bool {
 	return c.policy.cookie == nil || c.service != service.GUI || c.writer == nil
 }
 
-// leastRequests returns the candidate with the fewest requests in flight, one of
-// them at random if there are several.
-func (c *call) leastRequests(tiers []affinity.Tier, best affinity.Tier) int {
-	chosen, fewest, ties := affinity.NoPin, 0, 0
-	for i, upstream := range c.pool {
-		if tiers[i] != best {
-			continue
-		}
-		requests := 0
-		if upstream.Host != nil {
-			requests = upstream.NumRequests()
-		}
-		switch {
-		case chosen == affinity.NoPin || requests < fewest:
-			chosen, fewest, ties = i, requests, 1
-		case requests == fewest:
-			// https://en.wikipedia.org/wiki/Reservoir_sampling
-			ties++
-			if rand.IntN(ties) == 0 { //nolint:gosec // no secret depends on it
-				chosen = i
-			}
-		}
-	}
-	return chosen
-}
-
 // isFallbackDue reports whether the fallback policy has a say in a request
 // without a valid cookie: only a browser's, for nobody else keeps the answer.
 func (c *call) isFallbackDue() bool {
@@ -424,7 +301,7 @@ func (c *call) isFallbackDue() bool {
 }
 
 // askFallback lets the fallback policy choose among the candidates.
-func (c *call) askFallback(tiers []affinity.Tier, best affinity.Tier) int {
+func (c *call) askFallback(tiers []balance.Tier, best balance.Tier) int {
 	var candidates reverseproxy.UpstreamPool
 	for i, upstream := range c.pool {
 		if tiers[i] == best {
@@ -433,7 +310,7 @@ func (c *call) askFallback(tiers []affinity.Tier, best affinity.Tier) int {
 	}
 	chosen := c.policy.fallback.Select(candidates, c.request, c.writer)
 	if chosen == nil {
-		return affinity.NoPin
+		return balance.None
 	}
 	return slices.Index(c.pool, chosen)
 }
@@ -456,35 +333,32 @@ func (c *call) queryHolder() *member {
 }
 
 // standing returns what counts of a node of the pool for this request.
-func (c *call) standing(i int, failed []*member) affinity.Standing {
+func (c *call) standing(i int, failed memberSet) balance.Standing {
 	upstream, m := c.pool[i], c.roster.byPool[i]
-	standing := affinity.Standing{
-		Healthy: upstream.Healthy(),
-		Full:    upstream.Full(),
-		Failed:  failed != nil && slices.Contains(failed, m),
-		// A node that takes no new clients keeps those with a cookie.
+	standing := balance.Standing{
+		Seed:     m.seed,
+		Weight:   max(m.weight, 1), // without weight it gets something only where there is no other
+		Healthy:  upstream.Healthy(),
+		Full:     upstream.Full(),
+		Failed:   failed.has(m),
 		Draining: m.isDraining(),
 		Backup:   m.backup,
 	}
-	if m.prober != nil {
-		verdict := m.prober.verdict(c.service)
-		standing.Down = verdict == health.Down
-		standing.Unchecked = verdict == health.Unknown && c.policy.startChecking[c.service]
+	if upstream.Host != nil {
+		standing.Load = upstream.NumRequests()
+	}
+	if m.prober == nil {
+		return standing
+	}
+	verdict := m.prober.verdict(c.service)
+	standing.Down = verdict == health.Down
+	standing.Unchecked = verdict == health.Unknown && c.policy.startChecking[c.service]
+	if c.policy.SlowStart != 0 {
+		warmth := m.prober.warmth(c.service, time.Duration(c.policy.SlowStart))
+		standing.Weight *= warmth
+		standing.Warming = warmth < 1
 	}
 	return standing
-}
-
-// trustVerdict lets the one node that can serve a request count as healthy if its
-// checks are sure that the service is up. Caddy's passive checks count a node's
-// failures over all of its services: a few requests to a RESTPP that is dead would
-// cost all users of the node their sessions.
-func (c *call) trustVerdict(standing *affinity.Standing, i int) {
-	if standing.Healthy || !c.policy.onlyPassive {
-		return
-	}
-	if m := c.roster.byPool[i]; m.prober != nil && m.prober.isSurelyUp(c.service) {
-		standing.Healthy = true
-	}
 }
 
 // align makes the roster's alignment that of the pool.
@@ -494,7 +368,7 @@ func (c *call) align() {
 	}
 }
 
-// position returns a member's place in the pool, or NoPin.
+// position returns a member's place in the pool, or None.
 func (c *call) position(m *member) int {
 	if i, ok := c.roster.place(m, c.pool); ok {
 		return i
@@ -504,9 +378,18 @@ func (c *call) position(m *member) int {
 	return i
 }
 
+// hashedBy returns what a client without a node is hashed by: its address, also
+// where the header of the affinity `header` is missing.
+func (c *call) hashedBy() balance.Reason {
+	if c.policy.hashed == balance.Header && c.request.Header.Get(c.policy.Header) == "" {
+		return balance.ClientIP
+	}
+	return c.policy.hashed
+}
+
 // clientKey returns the key that a client without a cookie is known by.
 func (c *call) clientKey() uint64 {
-	if c.policy.hashed == hashedHeader {
+	if c.policy.hashed == balance.Header {
 		if value := c.request.Header.Get(c.policy.Header); value != "" {
 			return affinity.ValueKey(value)
 		}
@@ -515,184 +398,17 @@ func (c *call) clientKey() uint64 {
 	return c.policy.prefixes.Key(client)
 }
 
-// isSecure reports whether the client came over TLS: to us, or to a trusted
-// proxy in front of us that says so.
-func (c *call) isSecure() bool {
-	if c.request.TLS != nil {
+func (c *call) isSecure() bool { return isSecure(c.request, c.vars, c.policy.proxyTrusts) }
+
+// isSecure reports whether a client came over TLS: to us, or to a proxy in front
+// of us that says so, if it is trusted by the server or, as given, by our proxy.
+func isSecure(r *http.Request, vars map[string]any, proxyTrusts bool) bool {
+	if r.TLS != nil {
 		return true
 	}
-	if trusted, _ := c.vars[caddyhttp.TrustedProxyVarKey].(bool); !trusted && !c.policy.proxyTrusts {
+	if trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool); !trusted && !proxyTrusts {
 		return false
 	}
-	forwarded := c.request.Header["X-Forwarded-Proto"]
+	forwarded := r.Header["X-Forwarded-Proto"]
 	return len(forwarded) > 0 && forwarded[len(forwarded)-1] == "https"
-}
-
-// cutCookie removes our cookie from the request, for the node must not see it,
-// and returns the place in the pool of the node that it names if it is valid,
-// else NoPin.
-func (c *call) cutCookie() (pin int, current bool) {
-	values := c.request.Header["Cookie"]
-	if len(values) == 0 {
-		return affinity.NoPin, false
-	}
-	var pinned *member
-	tokens := c.tokens()
-	left := affinity.CutCookie(values, c.policy.cookie.name, func(value string) {
-		if pinned != nil || tokens == nil {
-			return
-		}
-		pin, valid := tokens.Lookup(value)
-		if !valid {
-			// A dynamic pool may hold nodes that no request has met yet; after a
-			// reload these are all.
-			c.align()
-			if c.roster.tokens == tokens {
-				return
-			}
-			tokens = c.tokens()
-			pin, valid = tokens.Lookup(value)
-		}
-		if valid {
-			pinned, current = c.roster.members[pin.Node], pin.Current
-		}
-	})
-	if left == nil {
-		delete(c.request.Header, "Cookie")
-	} else {
-		c.request.Header["Cookie"] = left
-	}
-	if pinned == nil {
-		return affinity.NoPin, false
-	}
-	pin = c.position(pinned) // NoPin if it was removed from the pool
-	return pin, current && pin != affinity.NoPin
-}
-
-// tokens returns the valid tokens. The server may get a request before the app
-// has started and read their key; the request waits for that.
-func (c *call) tokens() *affinity.Tokens {
-	if c.roster.tokens == nil {
-		if err := c.policy.readyCookies(); err != nil {
-			return nil // the app's start fails with the same error
-		}
-		c.roster, c.aligned = c.policy.roster.Load(), false
-	}
-	return c.roster.tokens
-}
-
-// setCookie pins a browser to a node.
-func (c *call) setCookie(m *member, secure bool) {
-	p := c.policy
-	if p.cookie == nil || c.service != service.GUI || c.writer == nil || c.tokens() == nil {
-		return
-	}
-	header, line := c.writer.Header(), c.roster.cookies[m.index].line(secure)
-	if values := header["Set-Cookie"]; values == nil {
-		header["Set-Cookie"] = []string{line}
-	} else {
-		header["Set-Cookie"] = affinity.ReplaceCookie(values, p.cookie.name, line)
-	}
-}
-
-// takeBackCookie removes the cookie that an earlier attempt left.
-func (c *call) takeBackCookie() {
-	p := c.policy
-	if p.cookie == nil || c.writer == nil {
-		return
-	}
-	header := c.writer.Header()
-	if values, set := header["Set-Cookie"]; set {
-		if values = affinity.ReplaceCookie(values, p.cookie.name, ""); len(values) > 0 {
-			header["Set-Cookie"] = values
-		} else {
-			delete(header, "Set-Cookie")
-		}
-	}
-}
-
-// reason is why a node was chosen.
-type reason uint8
-
-const (
-	pinnedByCookie reason = iota
-	hashedClientIP
-	hashedHeader
-	chosenByFallback
-	leastConnections
-	movedBefore
-	askedByID
-	failedOver
-	failedOpen
-
-	reasons // their number
-)
-
-// The values of the placeholders, boxed once.
-var (
-	reasonLabels = [reasons]any{
-		pinnedByCookie:   "cookie",
-		hashedClientIP:   "client_ip",
-		hashedHeader:     "header",
-		chosenByFallback: "fallback",
-		leastConnections: "least_conn",
-		movedBefore:      "moved",
-		askedByID:        "request_id",
-		failedOver:       "failover",
-		failedOpen:       "fail_open",
-	}
-	serviceLabels = [service.Count]any{
-		service.GUI:    service.GUI.String(),
-		service.GSQL:   service.GSQL.String(),
-		service.RESTPP: service.RESTPP.String(),
-	}
-)
-
-// The placeholders.
-const (
-	nodePlaceholder     = "http.tigergraph.node"
-	servicePlaceholder  = "http.tigergraph.service"
-	affinityPlaceholder = "http.tigergraph.affinity"
-)
-
-// label sets the placeholders, and counts the choice.
-func (c *call) label(m *member, why reason) {
-	m.selections.count(m.address, c.service, why)
-	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return
-	}
-	// Handing over a function that exists already costs a fifth of three calls of
-	// Set, each of which locks. But what is set comes before what functions say,
-	// so only the first to label a request may use one.
-	if usual := m.placeholders[c.service]; !c.again && int(why) < len(usual) {
-		replacer.Map(usual[why])
-		return
-	}
-	replacer.Set(nodePlaceholder, m.label)
-	replacer.Set(servicePlaceholder, serviceLabels[c.service])
-	replacer.Set(affinityPlaceholder, reasonLabels[why])
-}
-
-// usualPlaceholders are the placeholders' values, by service, for the reasons of
-// a usual first choice.
-type usualPlaceholders [service.Count][hashedHeader + 1]caddy.ReplacerFunc
-
-func (m *member) usualPlaceholders() (usual usualPlaceholders) {
-	for s := range usual {
-		for why := range usual[s] {
-			usual[s][why] = func(key string) (any, bool) {
-				switch key {
-				case nodePlaceholder:
-					return m.label, true
-				case servicePlaceholder:
-					return serviceLabels[s], true
-				case affinityPlaceholder:
-					return reasonLabels[why], true
-				}
-				return nil, false
-			}
-		}
-	}
-	return usual
 }

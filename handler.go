@@ -203,19 +203,6 @@ func (w *responseWriter) answerError(err error) error {
 	return err
 }
 
-// choiceFor returns the policy that chose a node for the request, nil if none
-// did, and whether the client came over TLS.
-func choiceFor(r *http.Request) (policy *Policy, secure bool) {
-	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	switch memory := vars[memoryKey].(type) {
-	case *choice:
-		return memory.policy, memory.secure
-	case *visit:
-		return memory.policy, memory.secure
-	}
-	return nil, (&call{policy: new(Policy), request: r, vars: vars}).isSecure()
-}
-
 // dropForeignCookies removes cookies of the policy's name that lead to another node
 // than the one that was chosen, or to none: a node's own, or those of another edge
 // behind this one.
@@ -240,29 +227,6 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request) {
 	} else {
 		delete(header, "Set-Cookie")
 	}
-}
-
-// chosenFor returns the nodes that policies have chosen for the request, each its
-// last.
-func chosenFor(r *http.Request) (chosen []*member) {
-	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	newest := (&call{request: r}).newestVisit()
-	switch memory := vars[memoryKey].(type) {
-	case *choice:
-		if newest == nil {
-			return []*member{memory.member}
-		}
-	case *visit:
-		if newest == nil {
-			newest = memory
-		}
-	}
-	for v := newest; v != nil; v = v.others {
-		if v.chosen != nil {
-			chosen = append(chosen, v.chosen)
-		}
-	}
-	return chosen
 }
 
 // takeBackCookie removes a policy's cookie from a response.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -185,13 +186,13 @@ func forgetSelections(node string) {
 
 // selectionCounters are a member's counters of selections, each made when it is
 // first needed, so that there are no series of what never happens.
-type selectionCounters [service.Count][reasons]atomic.Pointer[prometheus.Counter]
+type selectionCounters [service.Count][balance.Reasons]atomic.Pointer[prometheus.Counter]
 
 // count counts a selection.
-func (c *selectionCounters) count(node string, s service.Service, why reason) {
+func (c *selectionCounters) count(node string, s service.Service, why balance.Reason) {
 	counter := c[s][why].Load()
 	if counter == nil {
-		resolved := selectionsTotal.WithLabelValues(node, s.String(), reasonLabels[why].(string))
+		resolved := selectionsTotal.WithLabelValues(node, s.String(), why.String())
 		counter = &resolved
 		c[s][why].Store(counter)
 	}

@@ -68,6 +68,7 @@ func (n *node) setDraining(draining bool, why string) {
 	if n.draining.Swap(draining) == draining {
 		return
 	}
+	standingChanges.Add(1)
 	states := map[bool]string{false: "ready", true: "draining"}
 	transitions.Add(history.Transition{
 		Time: time.Now().UTC().Round(0), Node: n.address, Service: history.All,

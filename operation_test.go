@@ -56,7 +56,7 @@ const (
 func TestSelectSharesClientsByWeight(t *testing.T) {
 	const policy = `{"policy":"tigergraph","cookie":{"secrets":["s"]},"health_check_off":true,"weights":{%q:1,%q:2,%q:3}}`
 	choose := selectFor(t, fmt.Sprintf(policy, node1, node2, node3), 3)
-	for _, path := range []string{"/", "/gsqlserver/gsql/version", "/restpp/echo"} {
+	for _, path := range []string{"/", "/gsqlserver/gsql/version", "/restpp/showprocesslist/g"} {
 		counts := make(map[string]int)
 		for _, client := range someClients(6000) {
 			address, _ := choose(client, path, "")

@@ -49,7 +49,6 @@ type serviceProber struct {
 	*prober
 	service service.Service
 	verdict atomic.Uint32 // a health.Verdict; all that requests usually read
-	sure    atomic.Bool   // the verdict is up, and not in doubt
 	early   chan struct{} // asks for a probe before it is due
 	// cameUp is when it came up after being down, in nanoseconds since 1970; 0 if
 	// it was up from the beginning.
@@ -310,7 +309,9 @@ func (s *serviceProber) record(owner *probeOwner, plan ProbePlan, failure error,
 		s.cameUp.Store(report.since.UnixNano())
 	}
 	s.verdict.Store(uint32(report.Verdict))
-	s.sure.Store(report.Verdict == health.Up && !report.InDoubt())
+	if changed {
+		standingChanges.Add(1)
+	}
 	s.mu.Unlock()
 
 	countProbe(s.address, s.service.String(), failure == nil, took)
@@ -362,12 +363,6 @@ func (p *prober) verdict(of service.Service) health.Verdict {
 		return health.Verdict(s.verdict.Load())
 	}
 	return health.Off
-}
-
-// isSurelyUp reports whether a service is up and its last probe has passed.
-func (p *prober) isSurelyUp(of service.Service) bool {
-	s := p.services[of]
-	return s != nil && s.sure.Load()
 }
 
 // warmth returns which part of its weight a service has that came up lately, if

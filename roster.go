@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 )
 
 // member is a node as one policy sees it.
@@ -31,17 +32,9 @@ type member struct {
 	// seen is when the node was last in a dynamic pool; guarded by the policy's mu.
 	seen time.Time
 	// choices are what may have to be remembered of a request that was sent here.
-	choices      [4]choice
+	choices      [8]choice
 	placeholders usualPlaceholders
 	selections   selectionCounters
-}
-
-// choice is a first choice of a node. Remembering a pointer to one that exists
-// costs no allocation.
-type choice struct {
-	policy         *Policy
-	member         *member
-	secure, pinned bool
 }
 
 func newMember(p *Policy, n *node, dial string, index int) *member {
@@ -53,27 +46,9 @@ func newMember(p *Policy, n *node, dial string, index int) *member {
 		m.weight = float64(weight)
 	}
 	m.retiring = m.weight == 0 || slices.Contains(p.Drain, dial)
-	m.choices = [...]choice{
-		{policy: p, member: m},
-		{policy: p, member: m, secure: true},
-		{policy: p, member: m, pinned: true},
-		{policy: p, member: m, secure: true, pinned: true},
-	}
+	m.choices = newChoices(p, m)
 	m.placeholders = m.usualPlaceholders()
 	return m
-}
-
-// choice returns the choice of this node for a client that came over TLS or not,
-// and was pinned to the node or not.
-func (m *member) choice(secure, pinned bool) *choice {
-	i := 0
-	if secure {
-		i |= 1
-	}
-	if pinned {
-		i |= 2
-	}
-	return &m.choices[i]
 }
 
 // isDraining reports whether the node takes no new clients.
@@ -168,11 +143,11 @@ func (a *alignment) fits(pool reverseproxy.UpstreamPool) bool {
 // not ok if the alignment turns out to be another pool's.
 func (a *alignment) place(m *member, pool reverseproxy.UpstreamPool) (i int, ok bool) {
 	if m.index >= len(a.position) || len(pool) != len(a.pool) {
-		return affinity.NoPin, false
+		return balance.None, false
 	}
 	i = a.position[m.index]
-	if i == affinity.NoPin || a.byPool[i] != m {
-		return affinity.NoPin, a.fits(pool)
+	if i == balance.None || a.byPool[i] != m {
+		return balance.None, a.fits(pool)
 	}
 	return i, a.same(i, pool[i])
 }
@@ -187,12 +162,12 @@ func (r *roster) align(pool reverseproxy.UpstreamPool) *roster {
 		position: make([]int, len(r.members)),
 	}
 	for i := range aligned.position {
-		aligned.position[i] = affinity.NoPin
+		aligned.position[i] = balance.None
 	}
 	for i, upstream := range pool {
 		m := r.byDial[upstream.Dial]
 		aligned.byPool[i] = m
-		if aligned.position[m.index] == affinity.NoPin {
+		if aligned.position[m.index] == balance.None {
 			aligned.position[m.index] = i
 		}
 	}
@@ -203,7 +178,7 @@ func (r *roster) align(pool reverseproxy.UpstreamPool) *roster {
 // upstream returns a member's upstream in the last pool, nil if it was not in
 // there.
 func (r *roster) upstream(m *member) *reverseproxy.Upstream {
-	if m.index >= len(r.position) || r.position[m.index] == affinity.NoPin {
+	if m.index >= len(r.position) || r.position[m.index] == balance.None {
 		return nil
 	}
 	return r.pool[r.position[m.index]]

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -120,14 +121,14 @@ type Policy struct {
 	logger   *zap.Logger
 	host     *reverseproxy.Handler // whose policy this is; nil in a bare context
 	prefixes affinity.Prefixes
-	hashed   reason // why a client is sent to its home node
+	hashed   balance.Reason // why a client is sent to its home node
 	fallback reverseproxy.Selector
 	// proxyTrusts is whether the proxy itself, not its server, trusts proxies in
 	// front of it. Core then keeps their X-Forwarded-Proto, and no other.
 	proxyTrusts bool
-	// onlyPassive is whether Caddy can find a node unhealthy by nothing but passive
-	// checks.
-	onlyPassive bool
+	// spreadRESTPP is whether RESTPP requests that belong to no node are spread.
+	spreadRESTPP bool
+	lineups      [service.Count]atomic.Pointer[lineup]
 	// rekeys is whether the proxy's header operations may make a request look
 	// repeatable to Go's transport, or another one.
 	rekeys bool
@@ -206,10 +207,11 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 	if p.Affinity == "" {
 		p.Affinity = byCookie
 	}
-	p.hashed = hashedClientIP
+	p.hashed = balance.ClientIP
 	if p.Affinity == byHeader {
-		p.hashed = hashedHeader
+		p.hashed = balance.Header
 	}
+	p.spreadRESTPP = p.Affinity == byCookie
 	p.prefixes = affinity.Prefixes{IPv4: 32, IPv6: 64}
 	if p.IPv4Prefix != 0 {
 		p.prefixes.IPv4 = p.IPv4Prefix
@@ -250,7 +252,6 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 			return err
 		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
-		p.onlyPassive = host.CB == nil && host.CBRaw == nil && (host.HealthChecks == nil || host.HealthChecks.Active == nil)
 		p.rekeys = rekeys(host.Headers)
 		if err := p.provisionHealthCheck(ctx); err != nil {
 			return err

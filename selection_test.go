@@ -100,7 +100,7 @@ func elsewhere(t *testing.T, h *reverseproxy.Handler, node string) string {
 	t.Helper()
 	for host := 1; host < 250; host++ {
 		client := fmt.Sprintf("198.51.100.%d", host)
-		if from(client, "/restpp/echo").ask(h) != node {
+		if from(client, "/gsql/v1/schema").ask(h) != node {
 			return client
 		}
 	}
@@ -236,7 +236,7 @@ func TestACookieIsRewrittenUnlessItIsOfThisEpochAndTheFirstKey(t *testing.T) {
 	h := provisionHandler(t, pinning, 3)
 	node := h.Upstreams[1].Dial
 	client := elsewhere(t, h, node)
-	home := from(client, "/restpp/echo").ask(h)
+	home := from(client, "/gsql/v1/schema").ask(h)
 	valid := token("new", 0, node)
 	for name, test := range map[string]struct {
 		value   string
@@ -587,7 +587,7 @@ func TestTheFallbackChoosesTheFirstNodeOfANewBrowserOnly(t *testing.T) {
 		if node := c.ask(h); node != h.Upstreams[2].Dial {
 			t.Errorf("a browser with a cookie got %s", node)
 		}
-		for _, path := range []string{"/restpp/echo", "/gsqlserver/gsql/login"} {
+		for _, path := range []string{"/restpp/query_status", "/gsqlserver/gsql/login"} {
 			want := from(client, path).ask(hashing)
 			if node := from(client, path).ask(h); node != want {
 				t.Errorf("%s went to %s, want %s by its hash", path, node, want)
@@ -773,8 +773,8 @@ func TestThePlaceholdersSayWhichNodeAndWhy(t *testing.T) {
 	check(c, c.ask(h), "gui", "failover")
 
 	c = from(client, "/restpp/echo")
-	check(c, c.ask(provisionHandler(t, oursByNothing, 3)), "restpp", "least_conn")
-	check(c, c.ask(h), "restpp", "client_ip") // another proxy, the same request
+	check(c, c.ask(provisionHandler(t, oursByNothing, 3)), "restpp", "spread")
+	check(c, c.ask(h), "restpp", "spread") // another proxy, the same request
 	check(c, c.ask(h), "restpp", "failover")
 }
 

@@ -179,11 +179,10 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 		var state statuspage.ServiceState
 		for _, policy := range a.allPolicies() {
 			outlook := policy.outlook(of)
-			state.FailOpen = state.FailOpen || outlook.failsOpen()
-			// A dynamic pool is empty until somebody has asked for it.
-			state.Unavailable = state.Unavailable || len(outlook.pool) > 0 && len(outlook.candidates) == 0
-			for m, share := range outlook.shares() {
-				shares[shareKey{m, of}] = share
+			state.FailOpen = state.FailOpen || outlook.Best.IsOpen()
+			state.Unavailable = state.Unavailable || outlook.isUnavailable()
+			for i, share := range outlook.Shares {
+				shares[shareKey{outlook.members[i], of}] += share
 			}
 		}
 		s.Services[of.String()] = state

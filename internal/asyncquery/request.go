@@ -12,12 +12,9 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
-// IsSubmit reports whether a request runs a query asynchronously. Generated
-// clients send the field with the value false, too.
+// IsSubmit reports whether a request runs a query asynchronously.
 func IsSubmit(r *http.Request) bool {
-	values := r.Header["Gsql-Async"]
-	return len(values) > 0 && strings.EqualFold(strings.TrimSpace(values[0]), "true") &&
-		service.Of(r.URL.Path) == service.RESTPP
+	return service.IsAsync(r.Header) && service.Of(r.URL.Path) == service.RESTPP
 }
 
 // IsFollowUp reports whether a request asks RESTPP for asynchronous queries, or

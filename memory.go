@@ -1,0 +1,186 @@
+package tigergraph
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// visit is what a policy remembers of a request between the attempts to send it.
+// A usual first choice is remembered as a pointer to the choice alone.
+type visit struct {
+	policy  *Policy
+	key     uint64  // of the client
+	pinned  *member // the node that its cookie names, or nil
+	holder  *member // the node that alone knows the query it asks about, or nil
+	current bool    // the cookie need not be replaced
+	secure  bool    // the client came over TLS
+	spread  bool    // the request belongs to no node
+	failed  memberSet
+	chosen  *member // the last answer, nil if there was none
+	// opened is how many attempts were made although no node was a candidate by
+	// right, and exhausted is when these were too many.
+	opened    int
+	exhausted time.Time
+	// displaced: it is counted that the pinned node lost the client.
+	displaced bool
+	// others is what other policies remember, where a request passes through
+	// several proxies.
+	others *visit
+}
+
+// memberSet is a set of a policy's members, by their index.
+type memberSet []uint64
+
+func (s *memberSet) add(m *member) {
+	for len(*s) <= m.index/64 {
+		*s = append(*s, 0)
+	}
+	(*s)[m.index/64] |= 1 << (m.index % 64)
+}
+
+func (s memberSet) has(m *member) bool {
+	return m.index/64 < len(s) && s[m.index/64]&(1<<(m.index%64)) != 0
+}
+
+// choice is a first choice of a node. Remembering a pointer to one that exists
+// costs no allocation.
+type choice struct {
+	policy                 *Policy
+	member                 *member
+	secure, pinned, spread bool
+}
+
+// newChoices returns the choices of a node by what is remembered of them.
+func newChoices(p *Policy, m *member) (choices [8]choice) {
+	for i := range choices {
+		choices[i] = choice{policy: p, member: m, secure: i&1 != 0, pinned: i&2 != 0, spread: i&4 != 0}
+	}
+	return choices
+}
+
+// choice returns the choice of this node for a client that came over TLS or not,
+// and was pinned to the node or not, or whose request belongs to no node.
+func (m *member) choice(secure, pinned, spread bool) *choice {
+	i := 0
+	if secure {
+		i |= 1
+	}
+	if pinned {
+		i |= 2
+	}
+	if spread {
+		i |= 4
+	}
+	return &m.choices[i]
+}
+
+// memoryKey is the request's variable under which it is remembered by the first
+// choice of a node for it, and the placeholder under which it is by any later one.
+// The transport may still be dialling for an earlier attempt then, although it
+// found another connection in the end, and reads the variables meanwhile. Nobody
+// may write to them; placeholders have a lock.
+const memoryKey = "tigergraph.visit"
+
+// recall returns what the policy remembers of the request, nil if this is its
+// first call for it, and notes that the earlier choice failed.
+func (c *call) recall(memory any) *visit {
+	newest := newestVisit(c.request)
+	if newest == nil {
+		newest, _ = memory.(*visit)
+	}
+	if earlier, ok := memory.(*choice); ok && newest == nil {
+		newest = &visit{policy: earlier.policy, secure: earlier.secure, spread: earlier.spread, chosen: earlier.member}
+		if earlier.pinned {
+			newest.pinned = earlier.member
+		}
+		if earlier.policy == c.policy {
+			newest.key = c.clientKey()
+		}
+		setNewestVisit(c.request, newest)
+	}
+	for v := newest; v != nil; v = v.others {
+		if v.policy == c.policy {
+			if v.chosen != nil {
+				v.failed.add(v.chosen)
+				if v.chosen.prober != nil {
+					v.chosen.prober.suspect(c.service)
+				}
+				v.chosen = nil
+			}
+			return v
+		}
+	}
+	return nil
+}
+
+// remember keeps what the next call for this request has to know.
+func (c *call) remember(v *visit) *visit {
+	v.policy = c.policy
+	switch {
+	case c.again:
+		if v.others = newestVisit(c.request); v.others == nil {
+			v.others, _ = c.vars[memoryKey].(*visit)
+		}
+		setNewestVisit(c.request, v)
+	case c.vars != nil:
+		c.vars[memoryKey] = v
+	}
+	return v
+}
+
+// newestVisit returns the visit that a later choice left, nil if none did.
+func newestVisit(r *http.Request) *visit {
+	replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return nil
+	}
+	value, _ := replacer.Get(memoryKey)
+	newest, _ := value.(*visit)
+	return newest
+}
+
+// setNewestVisit leaves one.
+func setNewestVisit(r *http.Request, v *visit) {
+	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		replacer.Set(memoryKey, v)
+	}
+}
+
+// choiceFor returns the policy that chose a node for the request, nil if none
+// did, and whether the client came over TLS.
+func choiceFor(r *http.Request) (policy *Policy, secure bool) {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	switch memory := vars[memoryKey].(type) {
+	case *choice:
+		return memory.policy, memory.secure
+	case *visit:
+		return memory.policy, memory.secure
+	}
+	return nil, isSecure(r, vars, false)
+}
+
+// chosenFor returns the nodes that policies have chosen for the request, each its
+// last.
+func chosenFor(r *http.Request) (chosen []*member) {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	newest := newestVisit(r)
+	switch memory := vars[memoryKey].(type) {
+	case *choice:
+		if newest == nil {
+			return []*member{memory.member}
+		}
+	case *visit:
+		if newest == nil {
+			newest = memory
+		}
+	}
+	for v := newest; v != nil; v = v.others {
+		if v.chosen != nil {
+			chosen = append(chosen, v.chosen)
+		}
+	}
+	return chosen
+}

@@ -1,0 +1,32 @@
+package tigergraph
+
+import (
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// outlook is how a new client's request for a service would be treated.
+type outlook struct {
+	balance.Forecast
+	members []*member // in the order of the shares
+}
+
+// outlook returns the present outlook of a service. It is empty for a dynamic pool
+// that nobody has asked for yet.
+func (p *Policy) outlook(s service.Service) outlook {
+	roster := p.roster.Load()
+	c := call{policy: p, pool: roster.pool, roster: roster, service: s, aligned: true}
+	room := c.look(nil)
+	defer standingsPool.Put(room)
+	weighted := p.fallback == nil || s != service.GUI
+	return outlook{balance.NewForecast(room.nodes, p.FailClosed, weighted), roster.byPool}
+}
+
+// failsOpen reports whether a new client's request for a service would be sent to
+// a node although none is a candidate by right.
+func (p *Policy) failsOpen(s service.Service) bool { return p.outlook(s).Best.IsOpen() }
+
+// isUnavailable reports whether it would be sent to none.
+func (o *outlook) isUnavailable() bool {
+	return len(o.members) > 0 && o.Best == balance.Excluded
+}

@@ -1,0 +1,84 @@
+package tigergraph
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
+)
+
+// lineup is a line-up of a service's candidates, and what it holds for.
+type lineup struct {
+	*balance.Lineup // nil if no node is a candidate by right
+	roster          *roster
+	changes         uint64
+	// until is when slow start has changed the weights; zero if it does not.
+	until time.Time
+}
+
+// lineupLasts is how long the weights of a slow start are taken to stay the same.
+const lineupLasts = 100 * time.Millisecond
+
+// standingChanges counts what may make a candidate of a node or end that: changed
+// verdicts, drains, the active cluster.
+var standingChanges atomic.Uint64
+
+// chooseSpread answers the first call for a request that belongs to no node.
+func (c *call) chooseSpread(secure bool) *reverseproxy.Upstream {
+	if i := c.leastLoaded(); i != balance.None {
+		m := c.roster.byPool[i]
+		c.rememberOwn(m, &visit{secure: secure, spread: true}, false)
+		c.label(m, balance.Spread)
+		return c.pool[i]
+	}
+	return c.choose(c.remember(&visit{key: c.clientKey(), secure: secure, spread: true}))
+}
+
+// mostAtOnce is how many loads are looked at without an allocation.
+const mostAtOnce = 256
+
+// leastLoaded returns the place of the candidate with the fewest requests in flight
+// for its weight; None if that takes a closer look.
+func (c *call) leastLoaded() int {
+	c.align()
+	l := c.policy.lineups[c.service].Load()
+	if l == nil || l.roster != c.roster || l.changes != standingChanges.Load() || !l.until.IsZero() && time.Now().After(l.until) {
+		l = c.lineUp()
+	}
+	if l.Lineup == nil || len(l.Nodes) > mostAtOnce {
+		return balance.None
+	}
+	var buffer [mostAtOnce]int32
+	loads := buffer[:len(l.Nodes)]
+	for place, i := range l.Nodes {
+		if host := c.pool[i].Host; host != nil {
+			loads[place] = int32(host.NumRequests()) //nolint:gosec // nobody has so many in flight
+		}
+	}
+	place := l.Least(loads)
+	if place == balance.None {
+		return balance.None
+	}
+	i := int(l.Nodes[place])
+	if !c.pool[i].Available() {
+		return balance.None
+	}
+	return i
+}
+
+// lineUp makes a service's line-up anew.
+func (c *call) lineUp() *lineup {
+	l := &lineup{roster: c.roster, changes: standingChanges.Load()}
+	room := c.look(nil)
+	defer standingsPool.Put(room)
+	l.Lineup = balance.NewLineup(room.nodes, room.tiers)
+	for _, node := range room.nodes {
+		if node.Warming {
+			l.until = time.Now().Add(lineupLasts)
+		}
+	}
+	c.policy.lineups[c.service].Store(l)
+	return l
+}
