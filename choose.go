@@ -67,38 +67,50 @@ type call struct {
 func (c *call) chooseFirst() *reverseproxy.Upstream {
 	p := c.policy
 	secure := c.isSecure() // which the middleware asks about, too
-	pin, current := balance.None, false
+	found := pins{place: balance.None}
 	if p.cookie != nil {
-		pin, current = c.cutCookie()
+		found = c.cutCookies()
 	}
 	if holder := c.queryHolder(); holder != nil {
 		return c.choose(c.remember(&visit{key: c.clientKey(), holder: holder, secure: secure}))
 	}
-	if pin == balance.None && c.isSpread() {
+	if found.place == balance.None && c.isSpread() {
 		return c.chooseSpread(secure)
 	}
-	own, why := pin, balance.Cookie
+	if found.place != balance.None && c.beginsSession(found.place) {
+		found.place, found.current = balance.None, false
+	}
+	own, why := found.place, balance.Cookie
 	var key uint64
-	if pin == balance.None {
+	if own == balance.None {
 		key = c.clientKey()
 		if !c.isFallbackDue() {
 			own, why = c.homeOrMoved(key)
 		}
 	}
-	if own != balance.None && c.suits(own, own == pin) {
+	pinned := found.place != balance.None
+	if own != balance.None && !found.several && c.suits(own, pinned) {
 		m := c.roster.byPool[own]
-		c.rememberOwn(m, &visit{key: key, current: current, secure: secure}, own == pin)
-		if !current {
-			c.setCookie(m, secure)
+		c.rememberOwn(m, &visit{key: key, current: found.current, secure: secure}, pinned)
+		if !found.current {
+			c.setCookie(m, secure, false)
 		}
 		c.label(m, why)
 		return c.pool[own]
 	}
-	v := &visit{key: key, current: current, secure: secure}
-	if pin != balance.None {
-		v.key, v.pinned = c.clientKey(), c.roster.byPool[pin]
+	v := &visit{key: key, current: found.current, several: found.several, secure: secure}
+	if pinned {
+		v.key, v.pinned = c.clientKey(), c.roster.byPool[found.place]
 	}
 	return c.choose(c.remember(v))
+}
+
+// beginsSession reports whether a request begins a new session on a node that is
+// draining, by a password: it may as well begin on another. So drains come to an
+// end.
+func (c *call) beginsSession(pinned int) bool {
+	return c.service == service.GUI && c.request.Method == http.MethodPost &&
+		c.roster.byPool[pinned].isDraining() && service.Clean(c.request.URL.Path) == "/api/auth/login"
 }
 
 // suits reports whether the client's own node can take the request at once.
@@ -177,7 +189,7 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 	request := c.describe(v, room.nodes)
 	decision := balance.Decide(&request, room.nodes, room.tiers)
 	if decision.AskFallback {
-		if decision.Node = c.askFallback(room.tiers, decision.Best); decision.Node == balance.None {
+		if decision.Node = c.joinOrAskFallback(v, room.tiers, decision.Best); decision.Node == balance.None {
 			request.Fallback = false
 			decision = balance.Decide(&request, room.nodes, room.tiers)
 		}
@@ -239,10 +251,10 @@ func (c *call) apply(v *visit, r *balance.Request, d balance.Decision) *reversep
 		moved.Forget(c.client(v.key))
 	}
 	v.chosen = c.roster.byPool[d.Node]
-	if v.chosen == v.pinned && v.current {
+	if v.chosen == v.pinned && v.current && !v.several {
 		c.takeBackCookie()
 	} else {
-		c.setCookie(v.chosen, v.secure)
+		c.setCookie(v.chosen, v.secure, v.several)
 	}
 	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
 		v.displaced = true

@@ -3,11 +3,16 @@ package tigergraph
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 )
 
 const (
@@ -38,8 +43,9 @@ type Cookie struct {
 	// At least 1s. Default: 24h.
 	Lifetime caddy.Duration `json:"lifetime,omitempty"`
 
-	// Whether the browser keeps the cookie, for the lifetime, when it is closed.
-	// Default: false, which makes it a session cookie.
+	// Whether the browser keeps the cookie when it is closed, for as long as its
+	// value is valid: one to two lifetimes. Default: false, which makes it a session
+	// cookie.
 	Persistent bool `json:"persistent,omitempty"`
 
 	// The cookie's domain. Default: none, so that only this host gets it.
@@ -59,8 +65,11 @@ type Cookie struct {
 type cookieSettings struct {
 	name     string
 	lifetime time.Duration
-	plain    http.Cookie // over plain HTTP, without a value
-	secure   http.Cookie // over TLS
+	// persistent is whether browsers keep the cookie when they are closed, for as
+	// long as its value is valid.
+	persistent bool
+	plain      http.Cookie // over plain HTTP, without a value
+	secure     http.Cookie // over TLS
 }
 
 // lines returns the values of Set-Cookie that carry a token.
@@ -69,6 +78,65 @@ func (s *cookieSettings) lines(token string) cookieLines {
 	plain.Value, secure.Value = token, token
 	return cookieLines{plain: plain.String(), secure: secure.String()}
 }
+
+// lasting adds to a line of Set-Cookie how long its value is valid: to the end of
+// the epoch after the one that it was made in.
+func (s *cookieSettings) lasting(line string, epoch int64, now time.Time) string {
+	if !s.persistent {
+		return line
+	}
+	left := affinity.EpochEnd(epoch+1, s.lifetime).Sub(now)
+	return strings.Replace(line, "; HttpOnly", "; Max-Age="+strconv.FormatInt(int64(max(left, time.Second)/time.Second), 10)+"; HttpOnly", 1)
+}
+
+// stale returns lines of Set-Cookie that end the cookies of our name which other
+// settings have made: browsers keep those apart that differ in domain or path. They
+// are for an answer to this host.
+func (s *cookieSettings) stale(host string, secure bool) (lines []string) {
+	if strings.HasPrefix(s.name, "__Host-") { // which there can be but one of
+		return nil
+	}
+	today := s.plain
+	if secure {
+		today = s.secure
+	}
+	domains := []string{"", today.Domain}
+	if today.Domain == "" {
+		domains = append(domains[:1], domainsOf(host)...)
+	}
+	for _, domain := range domains {
+		for _, path := range []string{"/", today.Path} {
+			variant := today
+			variant.Domain, variant.Path, variant.MaxAge = domain, path, -1
+			if domain == today.Domain && path == today.Path {
+				continue
+			}
+			if line := variant.String(); !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
+}
+
+// domainsOf returns the domains that a host may set cookies for: its own and those
+// above it, but for the last label alone.
+func domainsOf(host string) (domains []string) {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if net.ParseIP(strings.Trim(host, "[]")) != nil {
+		return nil
+	}
+	for strings.Contains(host, ".") && len(domains) < mostDomains {
+		domains = append(domains, host)
+		_, host, _ = strings.Cut(host, ".")
+	}
+	return domains
+}
+
+// mostDomains keeps the header of an answer short.
+const mostDomains = 4
 
 // settings fills in the defaults. The keys are nil where one has to be
 // generated.
@@ -87,10 +155,7 @@ func (c Cookie) settings() (*cookieSettings, [][]byte, error) {
 	if c.Lifetime != 0 {
 		lifetime = time.Duration(c.Lifetime)
 	}
-	if c.Persistent {
-		cookie.MaxAge = int(lifetime / time.Second)
-	}
-	settings := &cookieSettings{name: cookie.Name, lifetime: lifetime, plain: cookie, secure: cookie}
+	settings := &cookieSettings{name: cookie.Name, lifetime: lifetime, persistent: c.Persistent, plain: cookie, secure: cookie}
 	settings.secure.Secure = true
 	settings.plain.SameSite, settings.secure.SameSite = http.SameSiteLaxMode, http.SameSiteNoneMode
 	switch c.SameSite {

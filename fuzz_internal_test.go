@@ -391,7 +391,7 @@ func FuzzForeignCookies(f *testing.F) {
 			}
 		}
 		header["Set-Cookie"] = slices.Clone(sent)
-		policy.dropForeignCookies(header, r)
+		policy.dropForeignCookies(header, r, false)
 		if got := header["Set-Cookie"]; !slices.Equal(got, want) {
 			t.Errorf("of %q for a client of %q stayed %q, want %q", sent, chosen, got, want)
 		}

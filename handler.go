@@ -90,6 +90,7 @@ type responseWriter struct {
 func (w *responseWriter) WriteHeader(status int) {
 	if !w.wroteHeader && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
 		w.wroteHeader = true
+		answered(w.request)
 		w.adjust(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -160,7 +161,7 @@ func (w *responseWriter) adjust(status int) {
 	}
 	policy, secure := choiceFor(w.request)
 	if policy != nil && policy.cookie != nil {
-		policy.dropForeignCookies(header, w.request)
+		policy.dropForeignCookies(header, w.request, secure)
 	}
 	if secure {
 		response.Secure(header["Set-Cookie"])
@@ -206,14 +207,14 @@ func (w *responseWriter) answerError(err error) error {
 // dropForeignCookies removes cookies of the policy's name that lead to another node
 // than the one that was chosen, or to none: a node's own, or those of another edge
 // behind this one.
-func (p *Policy) dropForeignCookies(header http.Header, r *http.Request) {
+func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure bool) {
 	if !response.Has(header["Set-Cookie"], p.cookie.name) {
 		return
 	}
 	chosen, roster := chosenFor(r), p.roster.Load()
 	kept := slices.DeleteFunc(header["Set-Cookie"], func(line string) bool {
 		value, ours := affinity.SetCookieValue(line, p.cookie.name)
-		if !ours {
+		if !ours || value == "" && slices.Contains(p.cookie.stale(r.Host, secure), line) {
 			return false
 		}
 		if roster.tokens == nil { // no policy could have set one

@@ -16,6 +16,7 @@ type visit struct {
 	pinned  *member // the node that its cookie names, or nil
 	holder  *member // the node that alone knows the query it asks about, or nil
 	current bool    // the cookie need not be replaced
+	several bool    // there was more than one cookie
 	secure  bool    // the client came over TLS
 	spread  bool    // the request belongs to no node
 	failed  memberSet
@@ -26,6 +27,9 @@ type visit struct {
 	exhausted time.Time
 	// displaced: it is counted that the pinned node lost the client.
 	displaced bool
+	// company is what the client's other requests join, until the answer begins.
+	company *company
+	leave   func()
 	// others is what other policies remember, where a request passes through
 	// several proxies.
 	others *visit
@@ -166,21 +170,24 @@ func choiceFor(r *http.Request) (policy *Policy, secure bool) {
 // last.
 func chosenFor(r *http.Request) (chosen []*member) {
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	newest := newestVisit(r)
-	switch memory := vars[memoryKey].(type) {
-	case *choice:
-		if newest == nil {
-			return []*member{memory.member}
-		}
-	case *visit:
-		if newest == nil {
-			newest = memory
-		}
+	if only, ok := vars[memoryKey].(*choice); ok && newestVisit(r) == nil {
+		return []*member{only.member}
 	}
-	for v := newest; v != nil; v = v.others {
+	for v := newestOf(r); v != nil; v = v.others {
 		if v.chosen != nil {
 			chosen = append(chosen, v.chosen)
 		}
 	}
 	return chosen
+}
+
+// newestOf returns the newest visit of a request; nil if there is none, or only a
+// usual first choice.
+func newestOf(r *http.Request) *visit {
+	if newest := newestVisit(r); newest != nil {
+		return newest
+	}
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	first, _ := vars[memoryKey].(*visit)
+	return first
 }

@@ -1,27 +1,42 @@
 package tigergraph
 
 import (
+	"time"
+
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
-// cutCookie removes our cookie from the request, for the node must not see it,
-// and returns the place in the pool of the node that it names if it is valid,
-// else NoPin.
-func (c *call) cutCookie() (pin int, current bool) {
+// pins are what a request's cookies of our name say.
+type pins struct {
+	// place is the pool's index of the first node that a valid one names and that
+	// can serve; else of the first that is named; None if none is.
+	place   int
+	current bool // that cookie need not be replaced
+	// several is whether there was more than one cookie, valid or not: a browser
+	// keeps those apart that differ in domain or path.
+	several bool
+}
+
+// cutCookies removes our cookies from the request, for the node must not see them,
+// and returns what they say.
+func (c *call) cutCookies() pins {
+	found := pins{place: balance.None}
 	values := c.request.Header["Cookie"]
 	if len(values) == 0 {
-		return balance.None, false
+		return found
 	}
-	var pinned *member
+	var buffer [4]affinity.Pin
+	count, valid := 0, buffer[:0]
 	tokens := c.tokens()
 	left := affinity.CutCookie(values, c.policy.cookie.name, func(value string) {
-		if pinned != nil || tokens == nil {
+		count++
+		if tokens == nil || len(valid) == cap(valid) {
 			return
 		}
-		pin, valid := tokens.Lookup(value)
-		if !valid {
+		pin, known := tokens.Lookup(value)
+		if !known {
 			// A dynamic pool may hold nodes that no request has met yet; after a
 			// reload these are all.
 			c.align()
@@ -29,22 +44,32 @@ func (c *call) cutCookie() (pin int, current bool) {
 				return
 			}
 			tokens = c.tokens()
-			pin, valid = tokens.Lookup(value)
+			if pin, known = tokens.Lookup(value); !known {
+				return
+			}
 		}
-		if valid {
-			pinned, current = c.roster.members[pin.Node], pin.Current
-		}
+		valid = append(valid, pin)
 	})
+	found.several = count > 1
+	for _, pin := range valid {
+		place := c.position(c.roster.members[pin.Node])
+		if place == balance.None { // it was removed from the pool
+			continue
+		}
+		serves := !found.several || c.standing(place, nil).Serves()
+		if found.place == balance.None || serves {
+			found.place, found.current = place, pin.Current
+		}
+		if serves {
+			break
+		}
+	}
 	if left == nil {
 		delete(c.request.Header, "Cookie")
 	} else {
 		c.request.Header["Cookie"] = left
 	}
-	if pinned == nil {
-		return balance.None, false
-	}
-	pin = c.position(pinned) // NoPin if it was removed from the pool
-	return pin, current && pin != balance.None
+	return found
 }
 
 // tokens returns the valid tokens. The server may get a request before the app
@@ -59,32 +84,30 @@ func (c *call) tokens() *affinity.Tokens {
 	return c.roster.tokens
 }
 
-// setCookie pins a browser to a node.
-func (c *call) setCookie(m *member, secure bool) {
+// setCookie lets the answer pin a browser to a node. A browser that sent several
+// cookies loses those that today's settings do not make.
+func (c *call) setCookie(m *member, secure, several bool) {
 	p := c.policy
 	if p.cookie == nil || c.service != service.GUI || c.writer == nil || c.tokens() == nil {
 		return
 	}
-	header, line := c.writer.Header(), c.roster.cookies[m.index].line(secure)
-	if values := header["Set-Cookie"]; values == nil {
+	line := p.cookie.lasting(c.roster.cookies[m.index].line(secure), c.roster.tokens.Epoch(), time.Now())
+	header := c.writer.Header()
+	values := header["Set-Cookie"]
+	if values == nil && !several {
 		header["Set-Cookie"] = []string{line}
-	} else {
-		header["Set-Cookie"] = affinity.ReplaceCookie(values, p.cookie.name, line)
+		return
 	}
+	values = affinity.ReplaceCookie(values, p.cookie.name, "")
+	if several {
+		values = append(values, p.cookie.stale(c.request.Host, secure)...)
+	}
+	header["Set-Cookie"] = append(values, line)
 }
 
 // takeBackCookie removes the cookie that an earlier attempt left.
 func (c *call) takeBackCookie() {
-	p := c.policy
-	if p.cookie == nil || c.writer == nil {
-		return
-	}
-	header := c.writer.Header()
-	if values, set := header["Set-Cookie"]; set {
-		if values = affinity.ReplaceCookie(values, p.cookie.name, ""); len(values) > 0 {
-			header["Set-Cookie"] = values
-		} else {
-			delete(header, "Set-Cookie")
-		}
+	if c.policy.cookie != nil && c.writer != nil {
+		takeBackCookie(c.writer.Header(), c.policy)
 	}
 }

@@ -152,6 +152,8 @@ type Policy struct {
 	moved    *movedClients
 	movedKey string
 
+	companies companies
+
 	dynamic bool        // the pool may change
 	asked   atomic.Bool // a dynamic pool was handed over since the last look
 }

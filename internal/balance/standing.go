@@ -87,6 +87,9 @@ func (s Standing) Suits(session bool) bool {
 	return !s.Full && s.tier(session) == Primary
 }
 
+// Serves reports whether the node can serve the sessions it has.
+func (s Standing) Serves() bool { return s.tier(true) <= Backup }
+
 // tier returns where a node stands if the pool may fail open. The node of a
 // session counts although it is draining, or full: it is waited for.
 func (s Standing) tier(session bool) Tier {

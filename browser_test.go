@@ -1,0 +1,146 @@
+package tigergraph_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// drainingFirst is a policy whose first node takes no new clients.
+const drainingFirst = `{"policy":"tigergraph","health_check_off":true,"drain":["` + node1 + `"],"cookie":{"secrets":["new"],` + lifetimeText + `%s}}`
+
+// uncheckedNodes is one whose nodes are all as good as up.
+const uncheckedNodes = `{"policy":"tigergraph","health_check_off":true,"cookie":{"secrets":["new"],` + lifetimeText + `%s}}`
+
+func TestOfSeveralCookiesTheFirstWhoseNodeCanServeCounts(t *testing.T) {
+	h := provisionHandler(t, fmt.Sprintf(uncheckedNodes, ""), 3)
+	first, second := h.Upstreams[0].Dial, h.Upstreams[1].Dial
+	both := ourName + "=" + token("new", 0, first) + "; " + ourName + "=" + token("new", 0, second)
+
+	c := from("198.51.100.7", "/api/me", "Cookie", both)
+	if node := c.ask(h); node != first {
+		t.Errorf("with both nodes well %s was chosen, want the first, %s", node, first)
+	}
+	if got := c.Header["Cookie"]; got != nil {
+		t.Errorf("the node sees %q", got)
+	}
+
+	// A forged one is none.
+	c = from("198.51.100.7", "/api/me", "Cookie", ourName+"=forged; "+ourName+"="+token("new", 0, second))
+	if node := c.ask(h); node != second {
+		t.Errorf("behind a forged cookie %s was chosen, want %s", node, second)
+	}
+}
+
+func TestAnAnswerEndsTheCookiesThatOtherSettingsMade(t *testing.T) {
+	for name, test := range map[string]struct {
+		cookie string
+		ended  []string // beginnings of what follows the name
+	}{
+		"no domain": {``, []string{"Path=/; Domain=graph.example.com; Max-Age=0", "Path=/; Domain=example.com; Max-Age=0"}},
+		"a domain":  {`,"domain":"example.com"`, []string{"Path=/; Max-Age=0"}},
+		"a path":    {`,"domain":"example.com","path":"/graph"`, []string{"Path=/; Max-Age=0", "Path=/graph; Max-Age=0", "Path=/; Domain=example.com; Max-Age=0"}},
+		"__Host-":   {`,"name":"__Host-node"`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := provisionHandler(t, fmt.Sprintf(uncheckedNodes, test.cookie), 3)
+			called := ourName
+			if strings.Contains(test.cookie, "__Host-") {
+				called = "__Host-node"
+			}
+			value := token("new", 0, h.Upstreams[1].Dial)
+			one, two := called+"="+value, called+"="+token("new", -1, h.Upstreams[2].Dial)
+
+			c := from("198.51.100.7", "/", "Cookie", one)
+			if c.ask(h); len(c.set()) != 0 {
+				t.Errorf("one current cookie was answered by %q", c.set())
+			}
+			c = from("198.51.100.7", "/", "Cookie", one+"; "+two)
+			c.ask(h)
+			lines := c.set()
+			if len(lines) != len(test.ended)+1 || !strings.HasPrefix(lines[len(lines)-1], one+";") {
+				t.Fatalf("two cookies were answered by %q", lines)
+			}
+			for _, want := range test.ended {
+				if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, called+"=; "+want) }) {
+					t.Errorf("%q does not end %q", lines, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAPasswordLoginLeavesANodeThatIsDraining(t *testing.T) {
+	h := provisionHandler(t, fmt.Sprintf(drainingFirst, ""), 3)
+	pinned := func(method, path string) *caller {
+		c := from("198.51.100.7", path, "Cookie", ourName+"="+token("new", 0, node1))
+		c.Method = method
+		return c
+	}
+	for _, test := range []struct {
+		method, path string
+		stays        bool
+	}{
+		{http.MethodPost, "/api/auth/login", false},
+		{http.MethodPost, "//api/auth/./login", false},
+		{http.MethodGet, "/api/auth/login", true},
+		{http.MethodPost, "/api/auth/saml/acs", true},
+		{http.MethodPost, "/api/queries/g/q", true},
+	} {
+		c := pinned(test.method, test.path)
+		node := c.ask(h)
+		if stays := node == node1; stays != test.stays {
+			t.Errorf("%s %s went to %s", test.method, test.path, node)
+		}
+		if value, times := c.ours(); !test.stays && (times != 1 || value != token("new", 0, node)) {
+			t.Errorf("%s %s set %q", test.method, test.path, c.set())
+		}
+	}
+	well := provisionHandler(t, fmt.Sprintf(uncheckedNodes, ""), 3)
+	if node := pinned(http.MethodPost, "/api/auth/login").ask(well); node != node1 {
+		t.Errorf("a login on a node that is not draining went to %s", node)
+	}
+}
+
+func TestUnansweredRequestsOfOneBrowserEndOnOneNode(t *testing.T) {
+	const policy = `{"policy":"tigergraph","health_check_off":true,"fallback":{"policy":"round_robin"},"cookie":{"secrets":["new"]}}`
+	h := provisionHandler(t, policy, 3)
+	// ask sends a request of a browser, and returns its node and what ends it.
+	ask := func(client, agent string) (node string, end func()) {
+		c := from(client, "/studio/", "User-Agent", agent)
+		ctx, end := context.WithCancel(c.Context())
+		c.Request = c.WithContext(ctx)
+		return c.ask(h), end
+	}
+	first, endFirst := ask("198.51.100.7", "Firefox")
+	second, endSecond := ask("198.51.100.7", "Firefox")
+	other, endOther := ask("198.51.100.7", "Chrome")
+	if second != first {
+		t.Errorf("the second tab went to %s, the first to %s", second, first)
+	}
+	if other == first {
+		t.Errorf("another browser joined the first on %s", other)
+	}
+	endFirst()
+	if third, end := ask("198.51.100.7", "Firefox"); third != first {
+		t.Errorf("while the second tab waits, a third went to %s, not to %s", third, first)
+	} else {
+		end()
+	}
+	endSecond()
+	endOther()
+
+	// Those that come one after another still spread.
+	counts := make(map[string]int)
+	for range 30 {
+		node, end := ask("198.51.100.7", "Firefox")
+		end()
+		counts[node]++
+	}
+	if len(counts) != 3 {
+		t.Errorf("thirty browsers in turn went to %v", counts)
+	}
+}
