@@ -74,6 +74,13 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 	if holder := c.queryHolder(); holder != nil {
 		return c.choose(c.remember(&visit{key: c.clientKey(), holder: holder, secure: secure}))
 	}
+	if holder := c.sessionHolder(); holder != nil {
+		v := &visit{key: c.clientKey(), session: holder, secure: secure}
+		if found.place != balance.None {
+			v.pinned = c.roster.byPool[found.place]
+		}
+		return c.choose(c.remember(v))
+	}
 	if found.place == balance.None && c.isSpread() {
 		return c.chooseSpread(secure)
 	}
@@ -213,6 +220,9 @@ func (c *call) describe(v *visit, nodes []balance.Standing) balance.Request {
 		}
 		return r
 	}
+	if v.session != nil {
+		r.Session = c.position(v.session)
+	}
 	if v.pinned != nil {
 		r.Pin = c.position(v.pinned)
 	}
@@ -333,12 +343,20 @@ func (c *call) queryHolder() *member {
 	if c.service != service.RESTPP || !asyncquery.IsFollowUp(c.request.URL.Path) || c.policy.app == nil {
 		return nil
 	}
-	for address := range c.policy.app.queries.Nodes(c.request.URL.RawQuery) {
-		c.align()
-		for _, m := range c.roster.members {
-			if m != nil && m.address == address {
-				return m
-			}
+	for address := range c.policy.app.memories.queries.Nodes(c.request.URL.RawQuery) {
+		if m := c.memberAt(address); m != nil {
+			return m
+		}
+	}
+	return nil
+}
+
+// memberAt returns the member with an address, nil if the policy has none.
+func (c *call) memberAt(address string) *member {
+	c.align()
+	for _, m := range c.roster.members {
+		if m != nil && m.address == address {
+			return m
 		}
 	}
 	return nil

@@ -128,7 +128,7 @@ func (w *responseWriter) rememberQuery(b []byte) {
 		return
 	}
 	if node, chosen := replacer.GetString(nodePlaceholder); chosen {
-		policy.app.queries.Remember(id, node)
+		policy.app.memories.queries.Remember(id, node)
 	}
 }
 
@@ -153,6 +153,7 @@ func (w *responseWriter) adjust(status int) {
 	if status < http.StatusOK || status >= http.StatusMultipleChoices || header["Content-Encoding"] != nil {
 		w.submission = nil
 	}
+	rememberSession(w.request, header)
 	if w.request.ProtoMajor == 1 {
 		response.Rename(header, "Set-Gsql-Cookie", "Set-GSQL-Cookie")
 	}

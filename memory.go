@@ -15,6 +15,7 @@ type visit struct {
 	key     uint64  // of the client
 	pinned  *member // the node that its cookie names, or nil
 	holder  *member // the node that alone knows the query it asks about, or nil
+	session *member // the node that knows its GSQL session, or nil
 	current bool    // the cookie need not be replaced
 	several bool    // there was more than one cookie
 	secure  bool    // the client came over TLS

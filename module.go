@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
@@ -40,14 +41,26 @@ const (
 	mostQueries = 1 << 16
 )
 
-// queryPool holds the memory of asynchronous queries, so that it survives reloads.
-var queryPool = caddy.NewUsagePool()
+const (
+	// keepSessions is how long a GSQL session is remembered after its last use, as
+	// long as TigerGraph's own sessions last.
+	keepSessions = 24 * time.Hour
+	mostSessions = 1 << 16
+)
 
-// rememberedQueries is the memory in the pool.
-type rememberedQueries struct{ *asyncquery.Memory }
+// memoryPool holds what is remembered of queries and sessions, so that it survives
+// reloads.
+var memoryPool = caddy.NewUsagePool()
+
+// memories are what is remembered of which node knows what.
+type memories struct {
+	queries  *asyncquery.Memory
+	searches asyncquery.Searches
+	sessions *affinity.Sessions
+}
 
 // Destruct implements caddy.Destructor.
-func (rememberedQueries) Destruct() error { return nil }
+func (*memories) Destruct() error { return nil }
 
 // App owns what the policies of a configuration share: the state of the nodes,
 // the life cycle of the probes and the key of the cookies. It needs no
@@ -56,13 +69,12 @@ func (rememberedQueries) Destruct() error { return nil }
 // It emits the events `node_up` and `node_down`, with the data `node` and
 // `service`, when a verdict of the health checks changes.
 type App struct {
-	ctx    caddy.Context
-	logger *zap.Logger
-	events *caddyevents.App
-	key    generatedKey
-	// queries is where asynchronous queries run.
-	queries *rememberedQueries
-	feed    *statuspage.Feed
+	ctx      caddy.Context
+	logger   *zap.Logger
+	events   *caddyevents.App
+	key      generatedKey
+	memories *memories
+	feed     *statuspage.Feed
 
 	// mu is never held where the lock of a policy or of the feed is taken: those
 	// who hold one of them ask the app.
@@ -125,10 +137,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
 	a.key.storage = ctx.Storage()
 	a.nodes = make(map[string]*node)
-	pooled, _, _ := queryPool.LoadOrNew("queries", func() (caddy.Destructor, error) { // which never fails
-		return &rememberedQueries{asyncquery.NewMemory(keepQueries, mostQueries)}, nil
+	pooled, _, _ := memoryPool.LoadOrNew("memories", func() (caddy.Destructor, error) { // which never fails
+		return &memories{
+			queries:  asyncquery.NewMemory(keepQueries, mostQueries),
+			sessions: affinity.NewSessions(keepSessions, mostSessions),
+		}, nil
 	})
-	a.queries = pooled.(*rememberedQueries)
+	a.memories = pooled.(*memories)
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
@@ -193,7 +208,8 @@ func (a *App) refresh(ctx context.Context) {
 	for {
 		now := time.Now()
 		wait := longestRefresh
-		a.queries.Tidy()
+		a.memories.queries.Tidy()
+		a.memories.sessions.Tidy()
 		for _, policy := range a.allPolicies() {
 			wait = min(wait, policy.renewTokens(now))
 			policy.forget(now)
@@ -349,13 +365,13 @@ func (a *App) Cleanup() error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.released || a.queries == nil {
+	if a.released || a.memories == nil {
 		return nil
 	}
 	a.released = true
 	var errs []error
-	if _, err := queryPool.Delete("queries"); err != nil {
-		errs = append(errs, fmt.Errorf("giving up the memory of asynchronous queries: %w", err))
+	if _, err := memoryPool.Delete("memories"); err != nil {
+		errs = append(errs, fmt.Errorf("giving up the memory of queries and sessions: %w", err))
 	}
 	for address := range a.nodes {
 		if _, err := nodes.Delete(address); err != nil {

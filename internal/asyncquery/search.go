@@ -1,0 +1,149 @@
+package asyncquery
+
+import (
+	"encoding/json"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// An id that nobody remembers, of a query that another edge or an earlier process
+// submitted, is looked for at all nodes. The bounds of that:
+const (
+	// SearchTimeout is how long a node may take to say whether it knows a query.
+	SearchTimeout = 2 * time.Second
+	// searchAgain is how long nobody looks for a query again.
+	searchAgain = 2 * time.Second
+	// mostSearches is how many searches there are at a time.
+	mostSearches = 100
+	// mostSearched is how many queries are known to have been looked for in vain.
+	mostSearched = 1 << 13
+	// mostAnswer is how much of a node's answer is read.
+	mostAnswer = 64 << 10
+)
+
+// Searches keeps searches for unknown queries within bounds, however many clients
+// ask. The zero value is ready to use.
+type Searches struct {
+	mu      sync.Mutex
+	running map[string]chan struct{}
+	ended   map[string]time.Time
+}
+
+// Do looks for a query by calling search, unless that has been done within the last
+// two seconds, or too many searches are going on. If somebody else is at it, Do waits
+// for them. It reports whether a search has ended since it was called.
+func (s *Searches) Do(id string, search func()) bool {
+	s.mu.Lock()
+	if running := s.running[id]; running != nil {
+		s.mu.Unlock()
+		<-running
+		return true
+	}
+	if !s.mayBegin(id, time.Now()) {
+		s.mu.Unlock()
+		return false
+	}
+	done := make(chan struct{})
+	if s.running == nil {
+		s.running, s.ended = make(map[string]chan struct{}), make(map[string]time.Time)
+	}
+	s.running[id] = done
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.running, id)
+		s.ended[id] = time.Now()
+		close(done)
+	}()
+	search()
+	return true
+}
+
+// mayBegin reports whether a search may begin. The caller holds mu.
+func (s *Searches) mayBegin(id string, now time.Time) bool {
+	if ended, known := s.ended[id]; known && now.Sub(ended) < searchAgain {
+		return false
+	}
+	if len(s.running) >= mostSearches {
+		return false
+	}
+	if len(s.ended) >= mostSearched {
+		for old, ended := range s.ended {
+			if now.Sub(ended) >= searchAgain {
+				delete(s.ended, old)
+			}
+		}
+	}
+	return len(s.ended) < mostSearched
+}
+
+// Unknown returns the ids of queries that a request asks for, if it asks for any by
+// id: one, or more, up to a few. "all" is no id.
+func Unknown(query string) (found []string) {
+	for id := range ids(query) {
+		if id == "" || id == "all" || slices.Contains(found, id) {
+			continue
+		}
+		if found = append(found, id); len(found) == mostIDs {
+			break
+		}
+	}
+	return found
+}
+
+// mostIDs is how many ids of one request are looked for.
+const mostIDs = 4
+
+// SearchTarget returns the path and the query by which a node is asked whether it
+// knows an asynchronous query. The graph is named if the request names one.
+func SearchTarget(path, query, id string) string {
+	target := "/restpp/query_status?requestid=" + url.QueryEscape(id)
+	if graph := graphOf(path, query); graph != "" {
+		target += "&graph_name=" + url.QueryEscape(graph)
+	}
+	return target
+}
+
+// graphOf returns the graph that a follow-up names.
+func graphOf(path, query string) string {
+	for parameter := range strings.SplitSeq(query, "&") {
+		if value, found := strings.CutPrefix(parameter, "graph_name="); found {
+			graph, _ := url.QueryUnescape(value)
+			return graph
+		}
+	}
+	rest, found := strings.CutPrefix(service.Clean(path), "/restpp/abortquery/")
+	if !found {
+		return ""
+	}
+	graph, _, _ := strings.Cut(rest, "/")
+	return graph
+}
+
+// Knows reports whether a node's answer to a search says that it knows a query: its
+// results name it.
+func Knows(answer io.Reader, id string) bool {
+	var said struct {
+		Results []struct {
+			RequestID  string `json:"requestid"`
+			RequestID2 string `json:"request_id"`
+		} `json:"results"`
+		Unknown []string `json:"unknown_requestid"`
+	}
+	if err := json.NewDecoder(io.LimitReader(answer, mostAnswer)).Decode(&said); err != nil || slices.Contains(said.Unknown, id) {
+		return false
+	}
+	for _, result := range said.Results {
+		if result.RequestID == id || result.RequestID2 == id {
+			return true
+		}
+	}
+	return false
+}
