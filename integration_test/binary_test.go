@@ -151,3 +151,19 @@ func TestTheHealthCheckReadsCaddyAdmin(t *testing.T) {
 		t.Errorf("where nobody listens it is well: %s", output)
 	}
 }
+
+// The README's go build ./cmd/caddy is of the newest Caddy in a clone, and of the
+// lowest where go.mod alone counts.
+func TestCmdCaddyIsBuiltOfTheNewestCaddy(t *testing.T) {
+	want := newestCaddy(t)
+	if workspace := goEnv(t, "GOWORK"); workspace == "" || workspace == "off" {
+		want = lowestCaddy(t)
+	}
+	output, err := exec.Command("go", "version", "-m", caddyBinary).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	if !strings.Contains(string(output), "\tdep\tgithub.com/caddyserver/caddy/v2\t"+want+"\t") {
+		t.Errorf("cmd/caddy is not built of Caddy %s:\n%.2000s", want, output)
+	}
+}

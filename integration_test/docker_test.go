@@ -303,7 +303,7 @@ func (i *image) load(d *docker, name string, changes ...string) {
 // have built on this machine, to who asks for exactly that.
 func (d *docker) standIns(version, built, builtFromClone, stock, node string) {
 	d.t.Helper()
-	caddyVersion := strings.TrimPrefix(newestCaddy, "v")
+	caddyVersion := strings.TrimPrefix(newestCaddy(d.t), "v")
 
 	builder := newImage(d.t)
 	builder.shell()
@@ -313,8 +313,8 @@ func (d *docker) standIns(version, built, builtFromClone, stock, node string) {
 	builder.file("/usr/bin/xcaddy", []byte(`#!/bin/sh
 set -eu
 case "$*" in
-"build `+newestCaddy+` --with `+modulePath+`@`+version+` --output /out/usr/bin/caddy") from=/built/published ;;
-"build `+newestCaddy+` --with `+modulePath+`@v0.0.0=/src --output /out/usr/bin/caddy") from=/built/clone ;;
+"build v`+caddyVersion+` --with `+modulePath+`@`+version+` --output /out/usr/bin/caddy") from=/built/published ;;
+"build v`+caddyVersion+` --with `+modulePath+`@v0.0.0=/src --output /out/usr/bin/caddy") from=/built/clone ;;
 *) echo "xcaddy is run with: $*" >&2; exit 1 ;;
 esac
 test "$GOOS/$GOARCH" = linux/amd64
@@ -357,9 +357,9 @@ func TestDocker(t *testing.T) {
 	proxy, version := publish(t)
 	folder := t.TempDir()
 	built, builtFromClone, stock, node := folder+"/published", folder+"/clone", folder+"/stock", folder+"/tgnode"
-	xcaddy(t, proxy, "build", newestCaddy, "--with", modulePath+"@"+version, "--output", built)
-	xcaddy(t, proxy, "build", newestCaddy, "--with", modulePath+"@v0.0.0=.", "--output", builtFromClone)
-	xcaddy(t, proxy, "build", newestCaddy, "--output", stock)
+	xcaddy(t, proxy, "build", newestCaddy(t), "--with", modulePath+"@"+version, "--output", built)
+	xcaddy(t, proxy, "build", newestCaddy(t), "--with", modulePath+"@v0.0.0=.", "--output", builtFromClone)
+	xcaddy(t, proxy, "build", newestCaddy(t), "--output", stock)
 	build := exec.Command("go", "build", "-trimpath", "-o", node, "./cmd/tgnode")
 	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
@@ -443,7 +443,7 @@ func (d *dockerTest) testMetadata(t *testing.T) {
 		}
 		return number
 	}
-	official := d.prefix + "caddy:" + strings.TrimPrefix(newestCaddy, "v")
+	official := d.prefix + "caddy:" + strings.TrimPrefix(newestCaddy(d.t), "v")
 	t.Logf("the image has %d bytes, Caddy's own %d", size(d.image), size(official))
 	if more := size(d.image) - size(official); more > 2<<20 {
 		t.Errorf("the image is larger than Caddy's own by %d bytes", more)

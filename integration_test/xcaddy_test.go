@@ -20,10 +20,6 @@ import (
 
 const modulePath = "github.com/caddy-tigergraph/caddy-tigergraph"
 
-// newestCaddy is the newest that the plugin is tested with; go.mod requires the
-// lowest.
-const newestCaddy = "v2.11.9"
-
 // Runs the README's
 //
 //	xcaddy build v2.11.9 --with github.com/caddy-tigergraph/caddy-tigergraph
@@ -36,7 +32,7 @@ func TestXcaddyBuildsThePublishedModule(t *testing.T) {
 	}
 	proxy, version := publish(t)
 	for _, test := range []struct{ name, caddyVersion, with string }{
-		{"newest", newestCaddy, modulePath},
+		{"newest", newestCaddy(t), modulePath},
 		{"lowest", lowestCaddy(t), modulePath + "@" + version},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -59,8 +55,8 @@ func TestXcaddyBuildsTheClone(t *testing.T) {
 	// The proxy is there because go asks which versions exist, of which it then uses
 	// none.
 	proxy, _ := publish(t)
-	xcaddy(t, proxy, "build", newestCaddy, "--with", modulePath+"=.", "--output", binary)
-	checkBuilt(t, binary, "", newestCaddy)
+	xcaddy(t, proxy, "build", newestCaddy(t), "--with", modulePath+"=.", "--output", binary)
+	checkBuilt(t, binary, "", newestCaddy(t))
 	checkServes(t, binary)
 }
 
@@ -80,12 +76,22 @@ func xcaddy(t *testing.T, proxy string, arguments ...string) {
 	}
 }
 
-// lowestCaddy returns the version that go.mod requires.
+// lowestCaddy returns the version that the plugin requires.
 func lowestCaddy(t *testing.T) string {
 	t.Helper()
-	list := exec.Command("go", "mod", "edit", "-json")
-	list.Dir = ".."
-	output, err := list.Output()
+	return requiredCaddy(t, "../go.mod")
+}
+
+// newestCaddy returns the newest version that the plugin is tested with.
+func newestCaddy(t *testing.T) string {
+	t.Helper()
+	return requiredCaddy(t, "../tools/newest/go.mod")
+}
+
+// requiredCaddy returns the version of Caddy that a go.mod requires.
+func requiredCaddy(t *testing.T, file string) string {
+	t.Helper()
+	output, err := exec.Command("go", "mod", "edit", "-json", file).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +104,7 @@ func lowestCaddy(t *testing.T) string {
 			return required.Version
 		}
 	}
-	t.Fatal("go.mod does not require Caddy")
+	t.Fatalf("%s does not require Caddy", file)
 	return ""
 }
 

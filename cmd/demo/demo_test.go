@@ -472,8 +472,8 @@ func TestControlRefuses(t *testing.T) {
 
 func TestCommands(t *testing.T) {
 	p := startDemo(t, "-print-config")
-	if !strings.Contains(p.said(), "lb_policy tigergraph") {
-		t.Error("-print-config printed no Caddyfile")
+	if said := p.said(); !strings.Contains(said, "\ttigergraph 127.0.0.1:") || strings.Contains(said, "lb_policy") {
+		t.Error("-print-config printed no Caddyfile with the directive")
 	}
 	for _, step := range []struct{ command, answer string }{
 		{"start m1", "m1 runs already"},

@@ -72,6 +72,7 @@ func demonstrate(ctx context.Context, listen string, printConfig bool, stdin io.
 	}
 	defer front.release()
 
+	out.say("Starting %d stand-in TigerGraph nodes ...", nodeCount)
 	dir, err := os.MkdirTemp("", "caddy-tigergraph-demo-")
 	if err != nil {
 		return fmt.Errorf("making a temporary directory: %w", err)
@@ -107,6 +108,7 @@ func demonstrate(ctx context.Context, listen string, printConfig bool, stdin io.
 		AccessLog: log.address(),
 		Storage:   dir,
 	}
+	out.say("Starting Caddy in front of them, with a certificate from a CA of its own ...")
 	front.release()
 	if err := startEdge(config); err != nil {
 		return err
@@ -118,7 +120,7 @@ func demonstrate(ctx context.Context, listen string, printConfig bool, stdin io.
 	}()
 
 	if printConfig {
-		out.say("%s", config.caddyfile())
+		out.say("\n%s", config.caddyfile())
 	}
 	out.welcome(front.url(), nodes.status())
 	out.converse(ctx, stdin, nodes)

@@ -56,7 +56,7 @@ const commands = `Commands: stop m1, start m1, status, help, quit (or Ctrl-C).`
 
 func (t *terminal) welcome(url string, nodes []nodeStatus) {
 	var b strings.Builder
-	b.WriteString("Three stand-in TigerGraph nodes run, and Caddy is the edge in front of them.\n\n")
+	b.WriteString("\nThree stand-in TigerGraph nodes run, and Caddy is the edge in front of them.\n\n")
 	fmt.Fprintf(&b, "Open      %s\n", url)
 	b.WriteString("          The browser warns once: the certificate comes from the demo's own CA,\n")
 	b.WriteString("          which was made just now and is trusted by nobody. Accept it for this visit.\n")
@@ -69,6 +69,8 @@ func (t *terminal) welcome(url string, nodes []nodeStatus) {
           curl -k -c jar -b jar -d '{"username":"tigergraph","password":"tigergraph"}' %[1]s/api/auth/login
           curl -k -c jar -b jar %[1]s/api/auth/whoami
 `, url)
+	b.WriteString("Yours     For your own cluster this is a complete Caddyfile; -print-config shows the demo's.\n\n")
+	b.WriteString("          graph.example.com {\n              tigergraph m1 m2 m3\n          }\n\n")
 	fmt.Fprintf(&b, "Nodes     %s\n\n%s", table(nodes, "\n          "), commands)
 	t.say("%s", b.String())
 }

@@ -35,7 +35,7 @@ func (b *tab) dark(dark bool) {
 
 // TestScreenshots makes the pictures of the documentation:
 //
-//	go test -C integration_test/browser -run TestScreenshots -screenshots ../../docs
+//	GOWORK=off go test -C integration_test/browser -run TestScreenshots -screenshots ../../docs
 //
 // Without a folder they are made in a hurry, and thrown away.
 func TestScreenshots(t *testing.T) {

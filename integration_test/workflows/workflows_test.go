@@ -80,56 +80,29 @@ func TestActionsArePinnedAndRightsAreFew(t *testing.T) {
 	}
 }
 
-// The modules of the tests require what the plugin requires, or go says that their
-// go.mod needs an update, and tests nothing.
-func TestWhoRaisesCaddyRaisesItEverywhere(t *testing.T) {
+// go.mod requires the lowest Caddy, and the modules of the tests what the plugin
+// requires. Whoever tests with another raises what go.work joins, and nothing else.
+func TestWhoRaisesCaddyRaisesTheNewest(t *testing.T) {
 	raising := 0
 	for _, file := range files(t) {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, after, raises := strings.Cut(string(content), "go get")
+		text := string(content)
+		if strings.Contains(text, "go get") {
+			t.Errorf("%s raises what the plugin requires", file)
+		}
+		_, after, raises := strings.Cut(text, "go -C tools/newest get ")
 		if !raises {
 			continue
 		}
 		raising++
-		before, _, tests := strings.Cut(after, "go test")
-		if !tests || !strings.Contains(before, "for module in integration_test/*/go.mod; do") || !strings.Contains(before, `go -C "${module%/*}" mod tidy`) {
-			t.Errorf("%s raises Caddy for the root module only", file)
+		if before, _, tests := strings.Cut(after, "go test"); !tests || !strings.Contains(before, "go -C tools/newest mod tidy") {
+			t.Errorf("%s raises Caddy and does not tidy up before it tests", file)
 		}
 	}
-	if raising != 2 {
+	if raising != 1 {
 		t.Errorf("%d workflows raise Caddy", raising)
-	}
-}
-
-// The versions that are named in several places are the same.
-func TestVersionsAgree(t *testing.T) {
-	newest := ""
-	for file, version := range map[string]*regexp.Regexp{
-		"../../.ci/run":                         regexp.MustCompile(`newest=v(\S+)`),
-		"../../Dockerfile":                      regexp.MustCompile(`ARG CADDY_VERSION=(\S+)`),
-		"../../.github/workflows/test.yml":      regexp.MustCompile(`caddy: \[lowest, v([^\]]+)\]`),
-		"../../.github/workflows/release.yml":   regexp.MustCompile(`CADDY_VERSION: (\S+)`),
-		"../../integration_test/xcaddy_test.go": regexp.MustCompile(`newestCaddy = "v([^"]+)"`),
-		"../../README.md":                       regexp.MustCompile(`xcaddy build v(\S+)`),
-		"../../docs/deployment.md":              regexp.MustCompile("--build-arg CADDY_VERSION=([0-9.]*[0-9])"),
-	} {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		match := version.FindSubmatch(content)
-		if match == nil {
-			t.Errorf("%s names no version of Caddy", file)
-			continue
-		}
-		if newest == "" {
-			newest = string(match[1])
-		}
-		if string(match[1]) != newest {
-			t.Errorf("%s names Caddy %s, another one %s", file, match[1], newest)
-		}
 	}
 }
