@@ -34,13 +34,9 @@ const (
 	// Caddy's 32 are too few for the users of a cluster: a connection too many is
 	// closed after each burst, and dialled again in the next.
 	defaultIdleConnections = 256
-	// Health checks find a node that is down. These bridge the seconds until they
-	// do, and must not take a node from all its users because one service of it
-	// restarts, which is why they take several failures.
-	defaultFailDuration = caddy.Duration(5 * time.Second)
-	defaultMaxFails     = 5
-	// How many times to try again where the number of nodes is not known.
-	defaultRetries = 2
+	// Each dial may take defaultDialTimeout: with three retries a request waits for
+	// no longer than four of them, however many nodes there are.
+	mostRetries    = 3
 	clientIPHeader = "X-Real-IP"
 )
 
@@ -64,9 +60,6 @@ const (
 //		lb_retry_match {
 //			tigergraph_repeatable
 //		}
-//		fail_duration 5s
-//		max_fails 5
-//		unhealthy_status 502 504
 //		transport tigergraph {
 //			client_ip_header X-Real-IP
 //			no_via
@@ -103,10 +96,13 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return nil, err
 	}
 	proxy.LoadBalancing.SelectionPolicyRaw = caddyconfig.JSONModuleObject(policy, "policy", "tigergraph", nil)
-	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{
+	both := caddyhttp.Route{HandlersRaw: []json.RawMessage{
 		caddyconfig.JSONModuleObject(new(Handler), "handler", "tigergraph", nil),
 		caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil),
 	}}
+	// A named route keeps the first handler of each directive only.
+	whole := &caddyhttp.Subroute{Routes: caddyhttp.RouteList{both}}
+	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(whole, "handler", "subroute", nil)}}
 	if matcherSet != nil {
 		route.MatcherSetsRaw = []caddy.ModuleMap{matcherSet}
 	}
@@ -121,6 +117,7 @@ type directive struct {
 	addresses     []string          // of all nodes, complete
 	options       []caddyfile.Token // of the policy, as in its block
 	subdirectives []caddyfile.Token // of the proxy, as in its block
+	opening       caddyfile.Token   // the brace that begins the user's block
 	given         map[string]caddyfile.Segment
 }
 
@@ -136,6 +133,9 @@ func (v *directive) split(d *caddyfile.Dispenser) error {
 		v.nodes = append(v.nodes, node)
 	}
 	for d.NextBlock(0) {
+		if len(v.given) == 0 {
+			v.opening = openingBrace(d)
+		}
 		name := d.Val()
 		segment := d.NextSegment()
 		v.given[name] = segment
@@ -317,22 +317,8 @@ func (v *directive) at(option string) *caddyfile.Dispenser {
 
 // dispense makes a directive of arguments and the lines of a block.
 func (v *directive) dispense(arguments, block []caddyfile.Token) *caddyfile.Dispenser {
-	return caddyfile.NewDispenser(withBlock(append([]caddyfile.Token{v.name}, arguments...), block))
-}
-
-// withBlock puts a block, if there is any, behind the words of a line.
-func withBlock(line, block []caddyfile.Token) []caddyfile.Token {
-	if len(block) == 0 {
-		return line
-	}
-	open := line[len(line)-1]
-	open.Text = "{"
-	end := block[len(block)-1]
-	end.Line += end.NumLineBreaks() + 1
-	end.Text = "}"
-	line = append(line, open)
-	line = append(line, block...)
-	return append(line, end)
+	line := append([]caddyfile.Token{v.name}, arguments...)
+	return caddyfile.NewDispenser(withBlock(line, v.opening, block))
 }
 
 // proxy parses the proxy and fills in what the user left open.
@@ -345,7 +331,6 @@ func (v *directive) proxy(h httpcaddyfile.Helper) (*reverseproxy.Handler, error)
 		return nil, err
 	}
 	v.completeLoadBalancing(proxy)
-	v.completePassiveChecks(proxy)
 	return proxy, v.completeTransport(proxy)
 }
 
@@ -363,8 +348,8 @@ func (v *directive) explain(err error) error {
 
 func (v *directive) isGiven(name string) bool { return v.given[name] != nil }
 
-// completeLoadBalancing has a request tried once on each other node: always if it
-// never left, else only if it may be repeated.
+// completeLoadBalancing has a request tried once on each other node, up to three:
+// always if it never left, else only if it may be repeated.
 func (v *directive) completeLoadBalancing(proxy *reverseproxy.Handler) {
 	if proxy.LoadBalancing == nil {
 		proxy.LoadBalancing = new(reverseproxy.LoadBalancing)
@@ -372,36 +357,15 @@ func (v *directive) completeLoadBalancing(proxy *reverseproxy.Handler) {
 	balancing := proxy.LoadBalancing
 	// Who gives a time to try wants it used up.
 	if !v.isGiven("lb_retries") && !v.isGiven("lb_try_duration") {
-		balancing.Retries = max(len(proxy.Upstreams)-1, 0)
-		if v.isGiven("dynamic") {
-			balancing.Retries = max(balancing.Retries, defaultRetries)
+		balancing.Retries = min(max(len(proxy.Upstreams)-1, 0), mostRetries)
+		if v.isGiven("dynamic") { // of how many nodes nobody knows
+			balancing.Retries = mostRetries
 		}
 	}
 	if !v.isGiven("lb_retry_match") {
 		balancing.RetryMatchRaw = caddyhttp.RawMatcherSets{{
 			"tigergraph_repeatable": caddyconfig.JSON(MatchRepeatable{}, nil),
 		}}
-	}
-}
-
-// completePassiveChecks counts what shows that nothing lives behind a node's
-// nginx, and no status that is an answer about the request.
-func (v *directive) completePassiveChecks(proxy *reverseproxy.Handler) {
-	if proxy.HealthChecks == nil {
-		proxy.HealthChecks = new(reverseproxy.HealthChecks)
-	}
-	if proxy.HealthChecks.Passive == nil {
-		proxy.HealthChecks.Passive = new(reverseproxy.PassiveHealthChecks)
-	}
-	passive := proxy.HealthChecks.Passive
-	if !v.isGiven("fail_duration") {
-		passive.FailDuration = defaultFailDuration
-	}
-	if !v.isGiven("max_fails") {
-		passive.MaxFails = defaultMaxFails
-	}
-	if !v.isGiven("unhealthy_status") {
-		passive.UnhealthyStatus = []int{http.StatusBadGateway, http.StatusGatewayTimeout}
 	}
 }
 
