@@ -460,7 +460,7 @@ func (c *call) standing(i int, failed []*member) affinity.Standing {
 	upstream, m := c.pool[i], c.roster.byPool[i]
 	standing := affinity.Standing{
 		Healthy: upstream.Healthy(),
-		Full:    upstream.Full(),
+		Full:    upstream.Full() || m.standby,
 		Failed:  failed != nil && slices.Contains(failed, m),
 		// A node that takes no new clients keeps those with a cookie.
 		Draining: m.isDraining(),
