@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,6 +32,10 @@ import (
 //		fallback    <policy> [<options...>]
 //		failback    <idle duration>
 //		weight      <node> <n>
+//		spread      restpp|off
+//		cluster     <name>
+//		standby     <name> <nodes...>
+//		standby_reads
 //		backup      <nodes...>
 //		drain       <nodes...>
 //		slow_start  <duration>
@@ -51,23 +56,42 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.WrapErr(err)
 		}
 	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		var err error
-		if option != "weight" { // of which there is one for each node
-			err = seen.check(option)
+	var whole caddyfile.Token // the option that only the others can make wrong
+	err := eachOption(d, seen, []string{"weight", "standby"}, func(option string) error {
+		if option == "standby_reads" {
+			whole = d.Token()
 		}
-		if err == nil {
-			err = p.unmarshalOption(d, option)
-		}
-		if err == nil {
-			err = p.check()
-		}
-		if located := (locatedError{}); errors.As(err, &located) {
+		if err := p.unmarshalOption(d, option); err != nil {
 			return err
 		}
-		if err != nil {
-			return d.WrapErr(err)
+		return p.check()
+	})
+	if located := (locatedError{}); errors.As(err, &located) {
+		return err
+	}
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	if err := p.checkWhole(); err != nil {
+		at := caddyfile.NewDispenser([]caddyfile.Token{whole})
+		at.Next()
+		return at.WrapErr(err)
+	}
+	return nil
+}
+
+// eachOption hands the options of a block to a function, each at most once but those
+// of which there may be several.
+func eachOption(d *caddyfile.Dispenser, seen once, several []string, read func(option string) error) error {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if !slices.Contains(several, option) {
+			if err := seen.check(option); err != nil {
+				return err
+			}
+		}
+		if err := read(option); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -101,6 +125,15 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 		p.Failback = &idle
 	case "weight":
 		err = p.unmarshalWeight(d)
+	case "spread":
+		p.Spread, err = spreadArgument(d)
+	case "cluster":
+		p.Cluster, err = argument(d, option)
+	case "standby":
+		err = p.unmarshalStandby(d)
+	case "standby_reads":
+		p.StandbyReads = true
+		err = noArgument(d, option)
 	case "backup":
 		p.Backup, err = nodeArguments(d, option)
 	case "drain":
@@ -144,19 +177,14 @@ func (c *Cookie) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return fmt.Errorf("cookie takes a block of options, not the argument '%s'", d.Val())
 	}
-	seen := make(once)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		err := seen.check(option)
-		if err == nil {
-			err = c.unmarshalOption(d, option)
+	err := eachOption(d, make(once), nil, func(option string) error {
+		if err := c.unmarshalOption(d, option); err != nil {
+			return err
 		}
-		if err == nil {
-			err = c.check()
-		}
-		if err != nil {
-			return fmt.Errorf("cookie: %w", err)
-		}
+		return c.check()
+	})
+	if err != nil {
+		return fmt.Errorf("cookie: %w", err)
 	}
 	return nil
 }
@@ -228,6 +256,28 @@ func (p *Policy) unmarshalWeight(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// spreadArgument reads the services whose requests are spread.
+func spreadArgument(d *caddyfile.Dispenser) ([]string, error) {
+	value, err := argument(d, "spread")
+	switch {
+	case err != nil:
+		return nil, err
+	case value == off:
+		return []string{}, nil
+	}
+	return []string{value}, nil
+}
+
+// unmarshalStandby reads another cluster.
+func (p *Policy) unmarshalStandby(d *caddyfile.Dispenser) error {
+	words := d.RemainingArgs()
+	if len(words) < 2 {
+		return errors.New("standby needs the name of a cluster and its nodes, as in 'standby dr m4 m5 m6'")
+	}
+	p.Standby = append(p.Standby, Standby{Name: words[0], Nodes: words[1:]})
+	return nil
+}
+
 // nodeArguments reads the nodes of an option.
 func nodeArguments(d *caddyfile.Dispenser, option string) ([]string, error) {
 	nodes := d.RemainingArgs()
@@ -265,6 +315,27 @@ func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
 	}
 	p.HealthCheckRaw = caddyconfig.JSONModuleObject(checker, "checker", name, nil)
 	return nil
+}
+
+// openingBrace returns the brace that begins a block, at whose first word d stands.
+func openingBrace(d *caddyfile.Dispenser) caddyfile.Token {
+	d.Prev()
+	defer d.Next()
+	return d.Token()
+}
+
+// withBlock puts a block, if there is any, behind the words of a line. Its opening
+// brace is one that stood behind such a line: one from another file or snippet
+// would be on a line of its own. No other word becomes a brace, for that may be
+// quoted, and a quoted brace begins and ends nothing.
+func withBlock(line []caddyfile.Token, opening caddyfile.Token, block []caddyfile.Token) []caddyfile.Token {
+	if len(block) == 0 {
+		return line
+	}
+	before, last := line[len(line)-1], block[len(block)-1]
+	opening.Line = before.Line + before.NumLineBreaks()
+	closing := caddyfile.Token{File: last.File, Line: last.Line + last.NumLineBreaks() + 1, Text: "}"}
+	return slices.Concat(line, []caddyfile.Token{opening}, block, []caddyfile.Token{closing})
 }
 
 // argument reads the one value of an option. An empty one is refused: it would

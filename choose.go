@@ -373,6 +373,7 @@ func (c *call) standing(i int, failed memberSet) balance.Standing {
 		Failed:   failed.has(m),
 		Draining: m.isDraining(),
 		Backup:   m.backup,
+		Standby:  m.standby,
 	}
 	if upstream.Host != nil {
 		standing.Load = upstream.NumRequests()

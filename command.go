@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -23,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -294,22 +293,24 @@ func checkNodes(nodes []string, timeout time.Duration, insecure bool) ([]finding
 	}
 	var targets []target
 	for _, node := range nodes {
-		address, secure, err := nodeAddress(node)
+		several, err := address.Parse(node)
 		if err != nil {
 			return nil, err
 		}
 		transport := new(reverseproxy.HTTPTransport)
-		if secure {
+		if several.Scheme == "https" {
 			transport.TLS = &reverseproxy.TLSConfig{InsecureSkipVerify: insecure}
 		}
 		if err := transport.Provision(ctx); err != nil {
 			return nil, fmt.Errorf("setting up the transport: %w", err)
 		}
-		info, err := dialInfo(address)
-		if err != nil {
-			return nil, fmt.Errorf("node '%s': %w", node, err)
+		for _, one := range several.Expand() {
+			info, err := dialInfo(one.Dial())
+			if err != nil {
+				return nil, fmt.Errorf("node '%s': %w", node, err)
+			}
+			targets = append(targets, target{one.Dial(), info, transport})
 		}
-		targets = append(targets, target{address, info, transport})
 	}
 
 	findings := make([]finding, len(targets)*int(service.Count))
@@ -335,23 +336,6 @@ func checkNodes(nodes []string, timeout time.Duration, insecure bool) ([]finding
 	}
 	probes.Wait()
 	return findings, nil
-}
-
-// nodeAddress returns the address of a node as an administrator writes it, and
-// whether it speaks TLS.
-func nodeAddress(node string) (address string, secure bool, err error) {
-	rest, secure := strings.CutPrefix(node, "https://")
-	if !secure {
-		rest = strings.TrimPrefix(node, "http://")
-	}
-	host, port, err := net.SplitHostPort(rest)
-	if err != nil {
-		host, port = strings.Trim(rest, "[]"), defaultPort
-	}
-	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 || host == "" || strings.ContainsAny(host, "/ \t\r\n?#@") {
-		return "", false, fmt.Errorf("'%s' is no node: expected a host, with or without a port, and https:// before it if it speaks TLS", node)
-	}
-	return net.JoinHostPort(host, port), secure, nil
 }
 
 // printer prints for people, in colour on a terminal.

@@ -15,16 +15,12 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 )
 
-const (
-	defaultCookieName     = "TigerGraphNode"
-	defaultCookieLifetime = 24 * time.Hour // as long as TigerGraph's own session
-)
-
 // Cookie configures the cookie that pins a browser to its node. It is always
 // HttpOnly, and Secure if the client came over TLS, to Caddy or to a trusted
 // proxy in front of it.
 type Cookie struct {
-	// The cookie's name. Default: `TigerGraphNode`. A name that begins with
+	// The cookie's name. Default: `TigerGraphNode`, or
+	// `TigerGraphNode_<cluster>` where the cluster has a name of its own. A name that begins with
 	// `__Host-` or `__Secure-` works over TLS only.
 	Name string `json:"name,omitempty"`
 

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,6 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
 )
 
 func init() {
@@ -34,13 +34,9 @@ const (
 	// Caddy's 32 are too few for the users of a cluster: a connection too many is
 	// closed after each burst, and dialled again in the next.
 	defaultIdleConnections = 256
-	// Health checks find a node that is down. These bridge the seconds until they
-	// do, and must not take a node from all its users because one service of it
-	// restarts, which is why they take several failures.
-	defaultFailDuration = caddy.Duration(5 * time.Second)
-	defaultMaxFails     = 5
-	// How many times to try again where the number of nodes is not known.
-	defaultRetries = 2
+	// Each dial may take defaultDialTimeout: with three retries a request waits for
+	// no longer than four of them, however many nodes there are.
+	mostRetries    = 3
 	clientIPHeader = "X-Real-IP"
 )
 
@@ -64,9 +60,6 @@ const (
 //		lb_retry_match {
 //			tigergraph_repeatable
 //		}
-//		fail_duration 5s
-//		max_fails 5
-//		unhealthy_status 502 504
 //		transport tigergraph {
 //			client_ip_header X-Real-IP
 //			no_via
@@ -103,10 +96,13 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return nil, err
 	}
 	proxy.LoadBalancing.SelectionPolicyRaw = caddyconfig.JSONModuleObject(policy, "policy", "tigergraph", nil)
-	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{
+	both := caddyhttp.Route{HandlersRaw: []json.RawMessage{
 		caddyconfig.JSONModuleObject(new(Handler), "handler", "tigergraph", nil),
 		caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil),
 	}}
+	// A named route keeps the first handler of each directive only.
+	whole := &caddyhttp.Subroute{Routes: caddyhttp.RouteList{both}}
+	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(whole, "handler", "subroute", nil)}}
 	if matcherSet != nil {
 		route.MatcherSetsRaw = []caddy.ModuleMap{matcherSet}
 	}
@@ -117,28 +113,36 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 // their lines, so that errors name those.
 type directive struct {
 	name          caddyfile.Token
-	nodes         []caddyfile.Token
-	addresses     []string          // of all nodes, complete
+	nodes         []caddyfile.Token // complete, one for each
+	first         *address.Address
+	known         *address.Index
 	options       []caddyfile.Token // of the policy, as in its block
 	subdirectives []caddyfile.Token // of the proxy, as in its block
-	given         map[string]caddyfile.Segment
+	opening       caddyfile.Token   // the brace that begins the user's block
+	given         map[string][]caddyfile.Segment
+	// standbys is how many of the nodes are those of standbys, largest how many those
+	// of the largest standby are.
+	standbys, largest int
 }
 
 // split reads the directive, at whose name d stands.
 func (v *directive) split(d *caddyfile.Dispenser) error {
 	v.name = d.Token()
-	v.given = make(map[string]caddyfile.Segment)
+	v.given = make(map[string][]caddyfile.Segment)
 	for d.NextArg() {
-		node := d.Token()
-		if err := v.addNode(&node); err != nil {
+		complete, err := v.addNode(d.Token())
+		if err != nil {
 			return d.WrapErr(err)
 		}
-		v.nodes = append(v.nodes, node)
+		v.nodes = append(v.nodes, complete...)
 	}
 	for d.NextBlock(0) {
+		if len(v.given) == 0 {
+			v.opening = openingBrace(d)
+		}
 		name := d.Val()
 		segment := d.NextSegment()
-		v.given[name] = segment
+		v.given[name] = append(v.given[name], segment)
 		at := caddyfile.NewDispenser(segment)
 		at.Next()
 		switch {
@@ -148,15 +152,19 @@ func (v *directive) split(d *caddyfile.Dispenser) error {
 			v.options = append(v.options, segment...)
 			continue
 		case name == "to":
-			for i := range segment[1:] {
-				if err := v.addNode(&segment[1+i]); err != nil {
+			complete := segment[:1:1]
+			for _, token := range segment[1:] {
+				nodes, err := v.addNode(token)
+				if err != nil {
 					return at.WrapErr(err)
 				}
+				complete = append(complete, nodes...)
 			}
+			segment = complete
 		}
 		v.subdirectives = append(v.subdirectives, segment...)
 	}
-	if len(v.addresses) == 0 && v.given["dynamic"] == nil {
+	if v.first == nil && !v.isGiven("dynamic") {
 		return d.Err("tigergraph needs the addresses of its nodes, such as 'tigergraph m1 m2 m3'")
 	}
 	return nil
@@ -170,81 +178,28 @@ func isPolicyOption(word string) bool {
 	return !errors.As(new(Policy).unmarshalOption(d, word), new(unknownOptionError))
 }
 
-// addNode completes the address of a node and refuses it if it does not go with
-// the others.
-func (v *directive) addNode(token *caddyfile.Token) error {
-	node := token.Text
-	address, err := completeAddress(node)
+// addNode completes the address of a node, or of each node of a range of ports, and
+// refuses it if it does not go with the others.
+func (v *directive) addNode(token caddyfile.Token) ([]caddyfile.Token, error) {
+	a, err := address.Parse(token.Text)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if slices.Contains(v.addresses, address) {
-		return fmt.Errorf("node '%s' is already specified: write each node once", node)
+	if v.first == nil {
+		v.first, v.known = &a, address.NewIndex(nil)
 	}
-	if len(v.addresses) > 0 {
-		first := v.addresses[0]
-		if schemeOf(first) != schemeOf(address) {
-			return fmt.Errorf("node '%s' is dialled in another way than '%s': write the same scheme, such as https://, before all nodes or before none", address, first)
+	if v.first.Scheme != a.Scheme {
+		return nil, fmt.Errorf("node '%s' is dialled in another way than '%s': write the same scheme, such as https://, before all nodes or before none", a, v.first)
+	}
+	var complete []caddyfile.Token
+	for _, one := range a.Expand() {
+		if !v.known.Add(one.Dial()) {
+			return nil, fmt.Errorf("node '%s' is already specified: write each node once", token.Text)
 		}
+		token.Text = one.String()
+		complete = append(complete, token)
 	}
-	v.addresses = append(v.addresses, address)
-	token.Text = address
-	return nil
-}
-
-func schemeOf(address string) string {
-	scheme, _, found := strings.Cut(address, "://")
-	if !found {
-		return ""
-	}
-	return scheme
-}
-
-// completeAddress adds TigerGraph's port to the address of a node if it has none.
-// A placeholder may hold the port, and a socket has none: these stay as they are.
-func completeAddress(node string) (string, error) {
-	if strings.Contains(node, "{") {
-		return node, nil
-	}
-	if !hasWellFormedBrackets(node) {
-		return "", fmt.Errorf("node '%s' is not an address: write brackets around an IPv6 address alone, such as [fd00::1]:%s", node, defaultPort)
-	}
-	if scheme, rest, found := strings.Cut(node, "://"); found {
-		if host, _, surplus := strings.Cut(rest, "/"); surplus {
-			return "", fmt.Errorf("node '%s' must have no path: write '%s://%s', and change paths with the rewrite directive", node, scheme, host)
-		}
-		return scheme + "://" + withPort(rest), nil
-	}
-	prefix, rest, found := strings.Cut(node, "/")
-	switch {
-	case !found:
-		return withPort(node), nil
-	case caddy.IsUnixNetwork(prefix), caddy.IsFdNetwork(prefix):
-		return node, nil
-	case prefix == "tcp", prefix == "tcp4", prefix == "tcp6":
-		return prefix + "/" + withPort(rest), nil
-	}
-	return "", fmt.Errorf("node '%s' must have no path: write '%s', and change paths with the rewrite directive", node, prefix)
-}
-
-// hasWellFormedBrackets reports whether a node has no brackets, or two around its
-// host.
-func hasWellFormedBrackets(node string) bool {
-	host := node[strings.LastIndexByte(node, '/')+1:]
-	if !strings.ContainsAny(node, "[]") {
-		return true
-	}
-	inside, rest, closed := strings.Cut(strings.TrimPrefix(host, "["), "]")
-	return strings.HasPrefix(host, "[") && closed && inside != "" && (rest == "" || strings.LastIndexByte(rest, ':') == 0) &&
-		strings.Count(node, "[") == 1 && strings.Count(node, "]") == 1
-}
-
-// withPort adds TigerGraph's port to a host without one.
-func withPort(host string) string {
-	if _, _, err := net.SplitHostPort(host); err == nil {
-		return host
-	}
-	return net.JoinHostPort(strings.Trim(host, "[]"), defaultPort)
+	return complete, nil
 }
 
 // policy parses the options of the policy.
@@ -253,86 +208,102 @@ func (v *directive) policy() (*Policy, error) {
 	return policy, policy.UnmarshalCaddyfile(v.dispense(nil, v.options))
 }
 
-// completeOptions completes the nodes that options of the policy name, and refuses
-// those that are not the directive's.
+// completeOptions makes the nodes of standbys nodes of the proxy, gives nodes in
+// options their complete addresses, and refuses those that are not the directive's.
 func (v *directive) completeOptions(policy *Policy) error {
-	weights := make(map[string]int, len(policy.Weights))
-	for _, node := range slices.Sorted(maps.Keys(policy.Weights)) {
-		address, err := v.upstream("weight", node)
-		if err != nil {
-			return err
-		}
-		if _, twice := weights[address]; twice {
-			return v.at("weight").Errf("the weight of '%s' is already specified", node)
-		}
-		weights[address] = policy.Weights[node]
-	}
-	if policy.Weights != nil {
-		policy.Weights = weights
-	}
-	for option, nodes := range map[string][]string{"backup": policy.Backup, "drain": policy.Drain} {
-		for i, node := range nodes {
-			address, err := v.upstream(option, node)
+	for _, segment := range v.given["standby"] {
+		at := caddyfile.NewDispenser(segment)
+		at.Next()
+		before := v.standbys
+		for _, token := range segment[2:] {
+			complete, err := v.addStandbyNode(token)
 			if err != nil {
-				return err
+				return at.WrapErr(err)
 			}
-			if slices.Contains(nodes[:i], address) {
-				return v.at(option).Errf("%s names '%s' twice", option, node)
-			}
-			nodes[i] = address
+			v.nodes = append(v.nodes, complete...)
+			v.standbys += len(complete)
 		}
+		v.largest = max(v.largest, v.standbys-before)
+	}
+	if policy.Weights == nil && policy.Backup == nil && policy.Drain == nil && policy.Standby == nil {
+		return nil
+	}
+	var at *caddyfile.Dispenser
+	err := policy.nameNodes(func(option, node string) ([]string, error) {
+		at = v.at(option, node)
+		return v.find(option, node)
+	})
+	if err != nil {
+		return at.WrapErr(err)
 	}
 	return nil
 }
 
-// upstream returns the address of the upstream that an option names. With a
-// dynamic source any may be one.
-func (v *directive) upstream(option, node string) (string, error) {
-	address, err := completeAddress(node)
-	if err != nil {
-		return "", v.at(option).WrapErr(err)
+// addStandbyNode adds a node of another cluster. It is on a line of its own, and
+// goes behind the other nodes on theirs.
+func (v *directive) addStandbyNode(token caddyfile.Token) ([]caddyfile.Token, error) {
+	node := token.Text
+	if v.first != nil && !strings.Contains(node, "://") && v.first.Scheme != "" {
+		token.Text = v.first.Scheme + "://" + node
 	}
-	address = dialAddress(address)
-	if v.given["dynamic"] == nil && !slices.ContainsFunc(v.addresses, func(known string) bool { return dialAddress(known) == address }) {
-		return "", v.at(option).Errf("%s: '%s' is not one of the nodes: write it behind tigergraph as well", option, node)
+	before := v.name
+	if len(v.nodes) > 0 {
+		before = v.nodes[len(v.nodes)-1]
 	}
-	return address, nil
+	complete, err := v.addNode(token)
+	if err != nil && v.known != nil {
+		if _, found := v.known.Find(node); found == nil {
+			err = fmt.Errorf("standby: '%s' is a node of another cluster already: write it once", node)
+		}
+	}
+	for i := range complete {
+		text := complete[i].Text
+		complete[i] = before.Clone()
+		complete[i].Line += before.NumLineBreaks()
+		complete[i].Text = text
+	}
+	return complete, err
 }
 
-// dialAddress is what the proxy makes of an address: the scheme is the
-// transport's.
-func dialAddress(address string) string {
-	if _, rest, found := strings.Cut(address, "://"); found {
-		return rest
+// find returns the upstreams that an option names. With a dynamic source any may be
+// one.
+func (v *directive) find(option, node string) ([]string, error) {
+	known := v.known
+	if known == nil {
+		known = address.NewIndex(nil)
 	}
-	return strings.TrimPrefix(address, "tcp/")
+	found, err := known.Find(node)
+	unknown := address.UnknownError{}
+	switch {
+	case err == nil:
+		return found, nil
+	case !errors.As(err, &unknown):
+		return nil, fmt.Errorf("%s: %w", option, err)
+	case v.isGiven("dynamic"):
+		return []string{unknown.Node}, nil
+	}
+	return nil, fmt.Errorf("%s: '%s' is not one of the nodes: write it behind tigergraph as well", option, node)
 }
 
-// at returns a dispenser that stands at an option, for errors that name its line.
-func (v *directive) at(option string) *caddyfile.Dispenser {
-	d := caddyfile.NewDispenser(v.given[option])
+// at returns a dispenser that stands at the option that names a node, for errors that
+// name its line.
+func (v *directive) at(option, node string) *caddyfile.Dispenser {
+	segments := v.given[option]
+	at := segments[len(segments)-1]
+	for _, segment := range segments {
+		if slices.ContainsFunc(segment[1:], func(token caddyfile.Token) bool { return token.Text == node }) {
+			at = segment
+		}
+	}
+	d := caddyfile.NewDispenser(at)
 	d.Next()
 	return d
 }
 
 // dispense makes a directive of arguments and the lines of a block.
 func (v *directive) dispense(arguments, block []caddyfile.Token) *caddyfile.Dispenser {
-	return caddyfile.NewDispenser(withBlock(append([]caddyfile.Token{v.name}, arguments...), block))
-}
-
-// withBlock puts a block, if there is any, behind the words of a line.
-func withBlock(line, block []caddyfile.Token) []caddyfile.Token {
-	if len(block) == 0 {
-		return line
-	}
-	open := line[len(line)-1]
-	open.Text = "{"
-	end := block[len(block)-1]
-	end.Line += end.NumLineBreaks() + 1
-	end.Text = "}"
-	line = append(line, open)
-	line = append(line, block...)
-	return append(line, end)
+	line := append([]caddyfile.Token{v.name}, arguments...)
+	return caddyfile.NewDispenser(withBlock(line, v.opening, block))
 }
 
 // proxy parses the proxy and fills in what the user left open.
@@ -345,15 +316,14 @@ func (v *directive) proxy(h httpcaddyfile.Helper) (*reverseproxy.Handler, error)
 		return nil, err
 	}
 	v.completeLoadBalancing(proxy)
-	v.completePassiveChecks(proxy)
 	return proxy, v.completeTransport(proxy)
 }
 
 // explain says what may be written instead of a word that nobody knows.
 func (v *directive) explain(err error) error {
-	for name, segment := range v.given {
+	for name, segments := range v.given {
 		if strings.HasPrefix(err.Error(), "unrecognized subdirective "+name+",") {
-			d := caddyfile.NewDispenser(segment)
+			d := caddyfile.NewDispenser(segments[0])
 			d.Next()
 			return d.Errf("unrecognized option '%s': expected an option of 'lb_policy tigergraph' or a subdirective of reverse_proxy", name)
 		}
@@ -363,8 +333,8 @@ func (v *directive) explain(err error) error {
 
 func (v *directive) isGiven(name string) bool { return v.given[name] != nil }
 
-// completeLoadBalancing has a request tried once on each other node: always if it
-// never left, else only if it may be repeated.
+// completeLoadBalancing has a request tried once on each other node, up to three:
+// always if it never left, else only if it may be repeated.
 func (v *directive) completeLoadBalancing(proxy *reverseproxy.Handler) {
 	if proxy.LoadBalancing == nil {
 		proxy.LoadBalancing = new(reverseproxy.LoadBalancing)
@@ -372,36 +342,16 @@ func (v *directive) completeLoadBalancing(proxy *reverseproxy.Handler) {
 	balancing := proxy.LoadBalancing
 	// Who gives a time to try wants it used up.
 	if !v.isGiven("lb_retries") && !v.isGiven("lb_try_duration") {
-		balancing.Retries = max(len(proxy.Upstreams)-1, 0)
-		if v.isGiven("dynamic") {
-			balancing.Retries = max(balancing.Retries, defaultRetries)
+		nodes := max(len(proxy.Upstreams)-v.standbys, v.largest)
+		balancing.Retries = min(max(nodes-1, 0), mostRetries)
+		if v.isGiven("dynamic") { // of how many nodes nobody knows
+			balancing.Retries = mostRetries
 		}
 	}
 	if !v.isGiven("lb_retry_match") {
 		balancing.RetryMatchRaw = caddyhttp.RawMatcherSets{{
 			"tigergraph_repeatable": caddyconfig.JSON(MatchRepeatable{}, nil),
 		}}
-	}
-}
-
-// completePassiveChecks counts what shows that nothing lives behind a node's
-// nginx, and no status that is an answer about the request.
-func (v *directive) completePassiveChecks(proxy *reverseproxy.Handler) {
-	if proxy.HealthChecks == nil {
-		proxy.HealthChecks = new(reverseproxy.HealthChecks)
-	}
-	if proxy.HealthChecks.Passive == nil {
-		proxy.HealthChecks.Passive = new(reverseproxy.PassiveHealthChecks)
-	}
-	passive := proxy.HealthChecks.Passive
-	if !v.isGiven("fail_duration") {
-		passive.FailDuration = defaultFailDuration
-	}
-	if !v.isGiven("max_fails") {
-		passive.MaxFails = defaultMaxFails
-	}
-	if !v.isGiven("unhealthy_status") {
-		passive.UnhealthyStatus = []int{http.StatusBadGateway, http.StatusGatewayTimeout}
 	}
 }
 
@@ -490,7 +440,7 @@ func (v *directive) completeSettings(transport *reverseproxy.HTTPTransport) {
 		keepAlive.MaxIdleConnsPerHost = orDefault(keepAlive.MaxIdleConnsPerHost, defaultIdleConnections)
 	}
 	isCompression := func(token caddyfile.Token) bool { return token.Text == "compression" }
-	if transport.Compression == nil && !slices.ContainsFunc(v.given["transport"], isCompression) {
+	if transport.Compression == nil && !slices.ContainsFunc(slices.Concat(v.given["transport"]...), isCompression) {
 		transport.Compression = new(bool)
 	}
 }

@@ -125,7 +125,7 @@ func checkSite(value string) error {
 }
 
 func checkNodeList(value string) error {
-	if strings.ContainsAny(value, ",;") {
+	if strings.ContainsAny(value, ",;") && !strings.Contains(value, "@") { // whose error shows no credentials
 		return errors.New("separate the nodes by blanks, as in \"m1 m2 m3\"")
 	}
 	list, err := words(value)
@@ -137,18 +137,12 @@ func checkNodeList(value string) error {
 		if strings.ContainsRune(node, '$') {
 			return fmt.Errorf("'%s' holds a variable that nothing has expanded", node)
 		}
-		if _, _, err := nodeAddress(node); err != nil {
-			return err
-		}
-		if err := nodes.addNode(&caddyfile.Token{Text: node}); err != nil {
+		if _, err := nodes.addNode(caddyfile.Token{Text: node}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// shortestKey is the length of a secret below which somebody might try them all.
-const shortestKey = 16
 
 func checkCookieKey(value string) error {
 	if len(value) < shortestKey {

@@ -83,7 +83,7 @@ func FuzzPolicyBlock(f *testing.F) {
 	for _, seed := range []string{
 		"", "affinity cookie", "affinity header X-User", "cookie {\nname a\nsecret b c\nlifetime 1h\npersistent\ndomain example.com\npath /\nsame_site none\n}",
 		"ipv4_prefix 24\nipv6_prefix 48", "fallback random_choose 2", "fallback header X {\nfallback least_conn\n}", "failback 0", "weight m1:14240 2\nweight m2:14240 0",
-		"backup a b\ndrain c", "slow_start 1m\nfail_closed", "health_check off", "health_check {\ninterval 1s\njitter 0\nheader A b\ngui off\nstart checking\n}",
+		"backup a b\ndrain c", "slow_start 1m\nfail_closed", "cluster a\nstandby dr m4 m5\nstandby b m6\nstandby_reads\nspread off", "spread restpp", "health_check off", "health_check {\ninterval 1s\njitter 0\nheader A b\ngui off\nstart checking\n}",
 		"health_check {\ninterval 2562047h\njitter 100%\n}", "ipv4_prefix 33", "cookie {\n", "}", "{", "\"", "`", "{$HOME}", "#", "cookie {\nsecret {env.X}\n}", "weight a 99999999999999999999",
 	} {
 		f.Add(seed)
@@ -124,7 +124,7 @@ func FuzzDirective(f *testing.F) {
 	for _, seed := range []string{
 		"m1 m2 m3", "m1:14240", "https://m1 https://m2", "/api/* m1", "@x m1", "[::1] [::1]:1", "unix//run/tg.sock", "{env.A} m1", "m1 {\ndynamic a tg 14240\n}",
 		"m1 m2 {\nweight m1 2\nbackup m2\n}", "m1 {\ntransport http {\ntls\n}\nlb_retries 1\n}", "m1 {\nlb_policy first\n}", "m1 {\nhandle_response {\nrespond 1\n}\n}",
-		"m1 {\nheader_up -X\nheader_up X y\n}", "m1/path", "http://m1/path", "tcp/m1 tcp6/m2", "m1 m1", "m1 {\n}\ntigergraph m2 {\n}", "m1 {\nto m2\ncookie {\n}\n}", ":", "//", "{", "}", "m1:", "m1:0-5",
+		"m1 {\nheader_up -X\nheader_up X y\n}", "m1/path", "http://m1/path", "tcp/m1 tcp6/m2", "m1 m1", "m1 {\nstandby dr m2 m3\nstandby_reads\ncluster a\nspread off\n}", "m1 {\ndynamic multi {\na tg\n}\n}", "\"m1\" {\nheader_up X \"y\"\n}", "localhost:1-3 {\nweight localhost:2 3\n}", "m1 {\n}\ntigergraph m2 {\n}", "m1 {\nto m2\ncookie {\n}\n}", ":", "//", "{", "}", "m1:", "m1:0-5",
 	} {
 		f.Add(seed)
 	}
@@ -143,32 +143,12 @@ func FuzzDirective(f *testing.F) {
 	})
 }
 
-// The address of a node that was completed is complete, and is that of no other
-// host.
-func FuzzAddress(f *testing.F) {
-	for _, seed := range []string{"", "m1", "m1:1", "[::1]", "::1", "[::1]:1", "https://m1", "http://", "unix//a", "tcp/m1", "fd/3", "{env.A}", "a/b", "://", "m1:", "[", "]", "[[a]]", "https://[::1]", "0]0", "[0]::", "[]:1"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, node string) {
-		complete, err := completeAddress(node)
-		if err != nil {
-			return
-		}
-		if again, err := completeAddress(complete); err != nil || again != complete {
-			t.Errorf("%q became %q, and that %q: %v", node, complete, again, err)
-		}
-		if strings.Trim(node, "[]") != "" && !strings.Contains(strings.ReplaceAll(complete, "[", ""), strings.Trim(strings.ReplaceAll(node, "[", ""), "]")) {
-			t.Errorf("%q became %q", node, complete)
-		}
-	})
-}
-
 // JSON is refused or can run.
 func FuzzPolicyJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `null`, `[]`, `{"affinity":"header","header":"X-User"}`, `{"affinity":"none","cookie":{}}`, `{"ipv4_prefix":33}`, `{"ipv6_prefix":-1}`,
 		`{"cookie":{"name":"__Host-a","secrets":["a","{env.B}"],"lifetime":"24h","persistent":true,"domain":"e.com","path":"/","same_site":"lax"}}`,
-		`{"cookie":{"name":"a b"}}`, `{"cookie":{"path":"/;x"}}`, `{"cookie":{"lifetime":"292y"}}`, `{"cookie":{"lifetime":-1}}`, `{"failback":"-1s"}`, `{"weights":{"a":65536}}`, `{"backup":["a","a"]}`, `{"slow_start":1}`,
+		`{"cookie":{"name":"a b"}}`, `{"cookie":{"path":"/;x"}}`, `{"cookie":{"lifetime":"292y"}}`, `{"cookie":{"lifetime":-1}}`, `{"failback":"-1s"}`, `{"weights":{"a":65536}}`, `{"backup":["a","a"]}`, `{"slow_start":1}`, `{"spread":[]}`, `{"spread":["restpp"],"cluster":"a","standby":[{"name":"dr","nodes":["m4"]}],"standby_reads":true}`, `{"standby":[{}]}`,
 		`{"health_check":{"checker":"services","interval":"9223372036854775807ns","jitter":100,"passes":1,"fails":1,"gui":"off","headers":{"A":["b"]},"start":"checking"}}`,
 		`{"health_check":{"gui":"//host/path","restpp":"/%zz","gsql":"/a b"}}`, `{"health_check_off":true}`, `{"fallback":{"policy":"first"}}`, `{"cookie":{"secrets":[""]}}`,
 	} {

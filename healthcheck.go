@@ -332,22 +332,14 @@ func (s *Services) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("unexpected argument '%s' after '%s'", d.Val(), "health_check services")
 	}
-	seen := make(once)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		var err error
-		if option != "header" {
-			err = seen.check(option)
+	err := eachOption(d, make(once), []string{"header"}, func(option string) error {
+		if err := s.unmarshalOption(d, option); err != nil {
+			return err
 		}
-		if err == nil {
-			err = s.unmarshalOption(d, option)
-		}
-		if err == nil {
-			err = s.check()
-		}
-		if err != nil {
-			return d.WrapErr(fmt.Errorf("health_check: %w", err))
-		}
+		return s.check()
+	})
+	if err != nil {
+		return d.WrapErr(fmt.Errorf("health_check: %w", err))
 	}
 	return nil
 }

@@ -11,9 +11,6 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 )
 
-// defaultPort is that of the nginx in each TigerGraph node.
-const defaultPort = "14240"
-
 // nodes holds each node that a configuration uses, by its address, so that a
 // drain survives reloads.
 var nodes = caddy.NewUsagePool()

@@ -2,8 +2,9 @@ package tigergraph
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"net"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
@@ -168,35 +170,28 @@ func (a *App) status(n *node) nodeStatus {
 	return nodeStatus{Address: n.address}
 }
 
-// find returns the node with this address; its port may be left out where that
-// is clear.
+// find returns the node that is called so.
 func (a *App) find(name string) (*node, error) {
-	var known []string
-	var matches []*node
+	nodes := make(map[string]*node)
 	for _, policy := range a.allPolicies() {
 		for _, m := range policy.allMembers() {
-			if slices.Contains(known, m.address) {
-				continue
-			}
-			known = append(known, m.address)
-			if m.address == name {
-				return m.node, nil
-			}
-			if host, _, err := net.SplitHostPort(m.address); err == nil && host == name {
-				matches = append(matches, m.node)
-			}
+			nodes[m.address] = m.node
 		}
 	}
-	slices.Sort(known)
+	known := slices.Sorted(maps.Keys(nodes))
+	found, err := address.NewIndex(known).Find(name)
+	unknown, ambiguous := address.UnknownError{}, address.AmbiguousError{}
 	switch {
-	case len(matches) == 1:
-		return matches[0], nil
-	case len(matches) > 1:
+	case err == nil && len(found) == 1:
+		return nodes[found[0]], nil
+	case err == nil || errors.As(err, &ambiguous):
 		return nil, refuse(http.StatusNotFound, "there are several nodes %q; expected one of %s", name, strings.Join(known, ", "))
-	case len(known) == 0:
+	case errors.As(err, &unknown) && len(known) == 0:
 		return nil, refuse(http.StatusNotFound, "there is no node %q; the configuration has none", name)
+	case errors.As(err, &unknown):
+		return nil, refuse(http.StatusNotFound, "there is no node %q; expected one of %s", name, strings.Join(known, ", "))
 	}
-	return nil, refuse(http.StatusNotFound, "there is no node %q; expected one of %s", name, strings.Join(known, ", "))
+	return nil, refuse(http.StatusNotFound, "there is no such node: %w", err)
 }
 
 // lastOf says of what the node is the last one that takes new clients, if it is:

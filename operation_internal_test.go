@@ -176,31 +176,3 @@ func stripColours(text string) string {
 	}
 	return text
 }
-
-func TestNodeAddresses(t *testing.T) {
-	for _, test := range []struct {
-		node, address string
-		secure        bool
-	}{
-		{"m1", "m1:14240", false},
-		{"m1:9000", "m1:9000", false},
-		{"http://m1", "m1:14240", false},
-		{"https://m1", "m1:14240", true},
-		{"https://m1:443", "m1:443", true},
-		{"192.0.2.1", "192.0.2.1:14240", false},
-		{"2001:db8::1", "[2001:db8::1]:14240", false},
-		{"[2001:db8::1]", "[2001:db8::1]:14240", false},
-		{"[2001:db8::1]:9000", "[2001:db8::1]:9000", false},
-	} {
-		if address, secure, err := nodeAddress(test.node); err != nil || address != test.address || secure != test.secure {
-			t.Errorf("%s is %q, secure %t, %v; want %q, %t", test.node, address, secure, err, test.address, test.secure)
-		}
-	}
-	for _, node := range []string{"", "https://", "http://m1/", "m1/api", "m1 m2", "user@m1", "ftp://m1", "m1?x", "m1\nm2", ":14240", "m1:", "m1:0x1", "m1:99999"} {
-		if address, _, err := nodeAddress(node); err == nil {
-			t.Errorf("%q was taken for %q", node, address)
-		} else if !strings.Contains(err.Error(), "expected a host") {
-			t.Errorf("%q: %v", node, err)
-		}
-	}
-}

@@ -137,7 +137,14 @@ func TestJSONWithNodesThatAreNoUpstreamsIsRefused(t *testing.T) {
 		{"weight", `"weights":{"m9:14240":2}`, "weight: 'm9:14240' is not an upstream; the upstreams are " + node1 + ", " + node2},
 		{"backup", fmt.Sprintf(`"backup":[%q,"m9:14240"]`, node2), "backup: 'm9:14240' is not an upstream; the upstreams are " + node1 + ", " + node2},
 		{"drain", `"drain":["m9"]`, "drain: 'm9' is not an upstream; the upstreams are " + node1 + ", " + node2},
-		{"a port left out", `"drain":["10.0.0.1"]`, "drain: '10.0.0.1' is not an upstream"},
+		{"another port", `"drain":["10.0.0.1:1"]`, "drain: '10.0.0.1:1' is not an upstream"},
+		{"no address", `"drain":["10.0.0.1,"]`, "drain: node '10.0.0.1,' is not an address"},
+		{"backup twice in two spellings", `"backup":["10.0.0.1","10.0.0.1:14240"]`, "backup names '10.0.0.1:14240' twice"},
+		{"standby of no upstream", `"standby":[{"name":"dr","nodes":["m9"]}]`, "standby: 'm9' is not an upstream"},
+		{"nothing but standbys", `"standby":[{"name":"dr","nodes":["10.0.0.1","10.0.0.2"]}]`, "every upstream is a standby's: none is left for the cluster 'primary'"},
+		{"standby without nodes", `"standby":[{"name":"dr"}]`, "the standby 'dr' needs nodes"},
+		{"standby_reads", `"standby_reads":true`, "standby_reads needs a standby"},
+		{"spread", `"spread":["gui"]`, "spread must be 'restpp' or 'off', not 'gui'"},
 		{"negative weight", fmt.Sprintf(`"weights":{%q:-1}`, node1), "the weight of '" + node1 + "' must be from 0 to 65535, not -1"},
 		{"large weight", fmt.Sprintf(`"weights":{%q:65536}`, node1), "must be from 0 to 65535, not 65536"},
 		{"a fraction", fmt.Sprintf(`"weights":{%q:1.5}`, node1), "cannot unmarshal number 1.5"},
@@ -152,6 +159,9 @@ func TestJSONWithNodesThatAreNoUpstreamsIsRefused(t *testing.T) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
 		})
+	}
+	if err := provision(t, upstreams, `"weights":{"https://10.0.0.1":2},"backup":["10.0.0.2."],"drain":["tcp4/10.0.0.1"],"spread":[],"cluster":"blue"`); err != nil {
+		t.Errorf("nodes in other spellings: %v", err)
 	}
 	if err := provision(t, upstreams, fmt.Sprintf(`"weights":{%q:65535},"backup":[%q],"drain":[%[1]q]`, node1, node2)); err != nil {
 		t.Error(err)

@@ -20,6 +20,8 @@ type member struct {
 	seed   uint64
 	weight float64
 	backup bool
+	// standby: the node is another cluster's than the active one.
+	standby bool
 	// retiring: the configuration lets it take no new clients.
 	retiring bool
 	// label is the address as the value of a placeholder; putting a string into
@@ -40,7 +42,7 @@ type member struct {
 func newMember(p *Policy, n *node, dial string, index int) *member {
 	m := &member{
 		node: n, dial: dial, index: index, seed: affinity.Seed(n.address), label: n.address,
-		weight: 1, backup: slices.Contains(p.Backup, dial),
+		weight: 1, backup: slices.Contains(p.Backup, dial), standby: p.clusterOf(dial) != p.clusters()[0],
 	}
 	if weight, set := p.Weights[dial]; set {
 		m.weight = float64(weight)
@@ -94,7 +96,7 @@ type homes struct {
 }
 
 func newHomes(members []*member) (h homes) {
-	eligible := func(m *member) bool { return !m.backup && m.weight > 0 }
+	eligible := func(m *member) bool { return !m.backup && !m.standby && m.weight > 0 }
 	if !slices.ContainsFunc(members, eligible) {
 		eligible = func(*member) bool { return true }
 	}

@@ -4,10 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
@@ -105,6 +102,27 @@ type Policy struct {
 	// weight says: a tenth at first, and steadily more. Default: 0, off.
 	SlowStart caddy.Duration `json:"slow_start,omitempty"`
 
+	// The services whose requests are each sent to the node with the fewest requests
+	// in flight for its weight, as far as they are independent of each other and have
+	// no valid cookie: `["restpp"]`, or `[]` for none. Default: `["restpp"]` with the
+	// affinity `cookie`, else none.
+	Spread []string `json:"spread,omitzero"`
+
+	// What the nodes together are called. A name of its own is also in the default
+	// name of the cookie: `TigerGraphNode_<name>`. Letters, digits, dots, hyphens and
+	// underscores, 64 at most. Default: `primary`.
+	Cluster string `json:"cluster,omitempty"`
+
+	// Other clusters, such as the one for disaster recovery. Their nodes are upstreams
+	// as well and are checked, but get no requests until `caddy tigergraph switch`
+	// makes their cluster the active one. A node is in one cluster.
+	Standby []Standby `json:"standby,omitempty"`
+
+	// Whether requests that do no harm when they are sent twice go to the first
+	// standby while no node of the active cluster can serve them. Default: false. An
+	// error without a standby.
+	StandbyReads bool `json:"standby_reads,omitempty"`
+
 	// Whether requests fail with 503 when the checks find every node down. Default:
 	// false: then every node that Caddy finds available gets requests, because
 	// checks must never empty a pool that works.
@@ -158,21 +176,6 @@ type Policy struct {
 	asked   atomic.Bool // a dynamic pool was handed over since the last look
 }
 
-const (
-	defaultFailback = 30 * time.Minute
-	// mostMoved bounds the memory of moved clients to a few megabytes.
-	mostMoved  = 1 << 16
-	mostWeight = 1<<16 - 1
-)
-
-// The affinities.
-const (
-	byCookie   = "cookie"
-	byClientIP = "client_ip"
-	byHeader   = "header"
-	byNothing  = "none"
-)
-
 // CaddyModule returns the Caddy module information.
 func (*Policy) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -197,7 +200,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 }
 
 func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error {
-	if err := p.check(); err != nil {
+	if err := p.checkWhole(); err != nil {
 		return err
 	}
 	app, err := ctx.App("tigergraph")
@@ -213,7 +216,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 	if p.Affinity == byHeader {
 		p.hashed = balance.Header
 	}
-	p.spreadRESTPP = p.Affinity == byCookie
+	p.spreadRESTPP = p.spreads(service.RESTPP)
 	p.prefixes = affinity.Prefixes{IPv4: 32, IPv6: 64}
 	if p.IPv4Prefix != 0 {
 		p.prefixes.IPv4 = p.IPv4Prefix
@@ -229,10 +232,11 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		p.fallback = fallback.(reverseproxy.Selector)
 	}
 	if p.Affinity == byCookie {
-		cookie := p.Cookie
-		if cookie == nil {
-			cookie = new(Cookie)
+		cookie := Cookie{}
+		if p.Cookie != nil {
+			cookie = *p.Cookie
 		}
+		cookie.Name = orDefault(cookie.Name, p.defaultCookieName())
 		if p.cookie, p.keys, err = cookie.settings(); err != nil {
 			return fmt.Errorf("cookie: %w", err)
 		}
@@ -250,7 +254,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 	if host != nil {
 		p.host = host
 		p.dynamic = host.DynamicUpstreamsRaw != nil
-		if err := p.checkNodes(host.Upstreams); err != nil {
+		if err := p.completeNodes(host.Upstreams); err != nil {
 			return err
 		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
@@ -355,120 +359,6 @@ func hostHandler(ctx caddy.Context) *reverseproxy.Handler {
 		if handler, ok := modules[i].(*reverseproxy.Handler); ok {
 			return handler
 		}
-	}
-	return nil
-}
-
-// affinity returns the configured affinity or its default.
-func (p *Policy) affinity() string {
-	if p.Affinity == "" {
-		return byCookie
-	}
-	return p.Affinity
-}
-
-// check refuses settings that cannot be meant.
-func (p *Policy) check() error {
-	switch p.affinity() {
-	case byCookie, byClientIP, byNothing:
-		if p.Header != "" {
-			return fmt.Errorf("header '%s' needs the affinity 'header', not '%s'", p.Header, p.affinity())
-		}
-	case byHeader:
-		if err := checkHeader(p.Header); err != nil {
-			return err
-		}
-	default:
-		return checkAffinity(p.Affinity)
-	}
-	if p.HealthCheckOff && p.HealthCheckRaw != nil {
-		return errors.New("health_check is both off and configured")
-	}
-	if p.Failback != nil && *p.Failback < 0 {
-		return fmt.Errorf("failback must not be negative, got %s", time.Duration(*p.Failback))
-	}
-	if p.SlowStart < 0 {
-		return fmt.Errorf("slow_start must not be negative, got %s", time.Duration(p.SlowStart))
-	}
-	for _, node := range slices.Sorted(maps.Keys(p.Weights)) {
-		if weight := p.Weights[node]; weight < 0 || weight > mostWeight {
-			return fmt.Errorf("the weight of '%s' must be from 0 to %d, not %d", node, mostWeight, weight)
-		}
-	}
-	for option, nodes := range map[string][]string{"backup": p.Backup, "drain": p.Drain} {
-		for i, node := range nodes {
-			if slices.Contains(nodes[:i], node) {
-				return fmt.Errorf("%s names '%s' twice", option, node)
-			}
-		}
-	}
-	if p.affinity() != byCookie {
-		if p.Cookie != nil {
-			return fmt.Errorf("the option 'cookie' needs the affinity 'cookie', not '%s'", p.affinity())
-		}
-		if p.FallbackRaw != nil {
-			return fmt.Errorf("the option 'fallback' needs the affinity 'cookie', not '%s'", p.affinity())
-		}
-	}
-	if p.IPv4Prefix != 0 {
-		if err := checkPrefix("ipv4_prefix", p.IPv4Prefix, 32); err != nil {
-			return err
-		}
-	}
-	if p.IPv6Prefix != 0 {
-		if err := checkPrefix("ipv6_prefix", p.IPv6Prefix, 128); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkNodes refuses options for nodes that are no upstreams. Dynamic upstreams
-// are not known yet, so that there is only a warning.
-func (p *Policy) checkNodes(upstreams reverseproxy.UpstreamPool) error {
-	var known []string
-	for _, upstream := range upstreams {
-		known = append(known, upstream.Dial)
-	}
-	named := map[string][]string{
-		"weight": slices.Sorted(maps.Keys(p.Weights)), "backup": p.Backup, "drain": p.Drain,
-	}
-	for _, option := range slices.Sorted(maps.Keys(named)) {
-		for _, node := range named[option] {
-			if slices.Contains(known, node) {
-				continue
-			}
-			if !p.dynamic {
-				return fmt.Errorf("%s: '%s' is not an upstream; the upstreams are %s", option, node, strings.Join(known, ", "))
-			}
-			p.logger.Warn("option for a node that is not a static upstream",
-				zap.String("option", option), zap.String("node", node))
-		}
-	}
-	return nil
-}
-
-func checkAffinity(name string) error {
-	switch name {
-	case byCookie, byClientIP, byHeader, byNothing:
-		return nil
-	}
-	return fmt.Errorf("unknown affinity '%s': expected 'cookie', 'client_ip', 'header <field>' or 'none'", name)
-}
-
-func checkHeader(field string) error {
-	if field == "" {
-		return errors.New("the affinity 'header' needs the name of a header field")
-	}
-	if !httpguts.ValidHeaderFieldName(field) {
-		return fmt.Errorf("'%s' is not the name of a header field", field)
-	}
-	return nil
-}
-
-func checkPrefix(option string, bits, most int) error {
-	if bits < 1 || bits > most {
-		return fmt.Errorf("%s must be a number of bits from 1 to %d, not %d", option, most, bits)
 	}
 	return nil
 }

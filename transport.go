@@ -196,8 +196,12 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	var opening caddyfile.Token
 	var settings []caddyfile.Token
 	for d.NextBlock(0) {
+		if opening.Text == "" {
+			opening = openingBrace(d)
+		}
 		switch d.Val() {
 		case "client_ip_header":
 			if t.ClientIPHeader != "" {
@@ -221,7 +225,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			settings = append(settings, d.NextSegment()...)
 		}
 	}
-	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(withBlock(tokens, settings)))
+	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(withBlock(tokens, opening, settings)))
 }
 
 // httpTransport returns the settings of a transport that speaks HTTP, nil if it is

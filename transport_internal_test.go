@@ -234,7 +234,7 @@ func TestProbesOfSocketsAreAnsweredByTheirOwn(t *testing.T) {
 // What another transport calls its settings, and what is in them, is its own affair.
 func TestTheDirectiveLeavesAnotherTransportAlone(t *testing.T) {
 	const other = `{"protocol": "other", "versions": "of its own", "keep_alive": 5}`
-	v := &directive{given: map[string]caddyfile.Segment{"transport": {{Text: "transport"}}}}
+	v := &directive{given: map[string][]caddyfile.Segment{"transport": {{{Text: "transport"}}}}}
 	proxy := &reverseproxy.Handler{TransportRaw: json.RawMessage(other)}
 	if err := v.completeTransport(proxy); err != nil || string(proxy.TransportRaw) != other {
 		t.Errorf("%v: %s", err, proxy.TransportRaw)
