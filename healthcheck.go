@@ -252,10 +252,7 @@ func (s *Services) Probe(ctx context.Context, transport http.RoundTripper, node 
 	if len(body) > health.MostBody {
 		return health.ErrTooLong
 	}
-	if checked == service.GUI {
-		return health.GUI(response.StatusCode, body)
-	}
-	return health.Gateway(response.StatusCode)
+	return health.Judge(checked, response.StatusCode, response.Header, body)
 }
 
 // request builds a probe with what the transport looks for in a request of the
