@@ -219,7 +219,7 @@ func (p *prober) latency(s service.Service, before int64) *statuspage.Latency {
 // status returns what is known of a service that is checked.
 func (p *prober) status(s service.Service) serviceStatus {
 	report := p.Report(s)
-	return serviceStatus{
+	status := serviceStatus{
 		Verdict:   report.Verdict.String(),
 		Since:     moment(report.Since),
 		Streak:    report.Streak,
@@ -227,15 +227,13 @@ func (p *prober) status(s service.Service) serviceStatus {
 		LatencyMS: float64(report.Latency.Microseconds()) / 1000,
 		LastError: report.LastError(),
 	}
-}
-
-// advice says what to do about a service that is down or cannot be checked, "" about
-// any other.
-func (p *prober) advice(s service.Service) string {
-	if report := p.Report(s); report.Verdict == health.Down || report.Unroutable {
-		return health.Advice(s.String(), report.Failure)
+	if report.Verdict == health.Down || report.Unroutable {
+		status.Advice = health.Advice(s.String(), report.Failure)
 	}
-	return ""
+	if met := report.Evidence; met.Last != health.Nothing {
+		status.Evidence = &statuspage.Evidence{Last: met.Last.String(), At: met.At.UTC().Round(0), Count: met.Count}
+	}
+	return status
 }
 
 // suspect asks for an early probe, for a request just failed on the node.

@@ -209,7 +209,7 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 				shown.Share += shares[shareKey{use.member, of}] / float64(len(observed.uses))
 			}
 			if prober := observed.uses[0].prober; prober != nil && prober.Checks(of) {
-				shown.Probes, shown.Advice = prober.latency(of, step), prober.advice(of)
+				shown.Probes = prober.latency(of, step)
 			}
 			node.Services[of.String()] = shown
 		}

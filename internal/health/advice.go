@@ -52,7 +52,7 @@ func Advice(service string, failure error) string {
 		return brokenAdvice
 	case says(failure, "certificate required"), says(failure, "bad certificate"):
 		return adviceForPage(service, PageError{reason: wantsClientCert})
-	case errors.As(failure, &notTLS):
+	case errors.As(failure, &notTLS), says(failure, "server gave HTTP response to HTTPS client"):
 		return "the node does not speak TLS on this port: write the node without https://"
 	case errors.As(failure, &authority):
 		return "the node's certificate is not from an authority that this machine trusts: give its authority to the transport (tls_trust_pool)"
@@ -79,7 +79,7 @@ func adviceForPage(service string, page PageError) string {
 	case page.reason == wantsClientCert:
 		return "the node's nginx wants a client certificate (mTLS): give the transport one that it trusts (tls_client_auth)"
 	case page.Status == http.StatusNotFound:
-		return fmt.Sprintf("the node's nginx has no such route: set the path of a request that it hands on (health_check { %s <path> })", service)
+		return fmt.Sprintf("nginx has no such route there: is this the port of TigerGraph's nginx? If so, set the path of a request that it hands on (health_check { %s <path> })", service)
 	}
 	return "the node's nginx refuses the request before the service sees it: look at its configuration (gadmin config get Nginx) and its error log"
 }

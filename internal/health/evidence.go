@@ -189,7 +189,7 @@ func isHandshake(err error) bool {
 		alert       tls.AlertError
 	)
 	return errors.As(err, &notTLS) || errors.As(err, &certificate) || errors.As(err, &alert) ||
-		says(err, "tls: ") || says(err, "TLS handshake")
+		says(err, "tls: ") || says(err, "server gave HTTP response to HTTPS client") || says(err, "TLS handshake")
 }
 
 func isBroken(err error) bool {
