@@ -154,9 +154,7 @@ func TestANodeThatLeftADynamicPoolIsForgottenAfterTenMinutes(t *testing.T) {
 		t.Errorf("the prober has %d owners", count)
 	}
 	until(t, "the probes have ended", func() bool {
-		forgotten.prober.mu.Lock()
-		defer forgotten.prober.mu.Unlock()
-		return forgotten.prober.stop == nil && len(forgotten.prober.owners) == 0
+		return !forgotten.prober.Runs() && forgotten.prober.owner() == nil
 	})
 	gone.ResetRequests()
 

@@ -383,6 +383,10 @@ func (c *call) standing(i int, failed memberSet) balance.Standing {
 	}
 	verdict := m.prober.verdict(c.service)
 	standing.Down = verdict == health.Down
+	standing.GoodWord = m.prober.GoodWord(c.service)
+	if since, silent := m.prober.Failing(c.service); silent {
+		standing.SilentSince = since
+	}
 	standing.Unchecked = verdict == health.Unknown && c.policy.startChecking[c.service]
 	if c.policy.SlowStart != 0 {
 		warmth := m.prober.warmth(c.service, time.Duration(c.policy.SlowStart))

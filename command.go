@@ -251,7 +251,7 @@ with https:// before it if it speaks TLS.`,
 				out.findings(findings)
 			}
 			for _, finding := range findings {
-				if !finding.Passed {
+				if !finding.Passed && !finding.Unknown {
 					return exitDown, nil
 				}
 			}
@@ -266,9 +266,11 @@ with https:// before it if it speaks TLS.`,
 
 // finding is what a probe of one service of one node found.
 type finding struct {
-	Node      string  `json:"node"`
-	Service   string  `json:"service"`
+	Node    string `json:"node"`
+	Service string `json:"service"`
+	// Passed is false, too, where there is no way to find out; then Unknown is true.
 	Passed    bool    `json:"passed"`
+	Unknown   bool    `json:"unknown,omitempty"`
 	LatencyMS float64 `json:"latency_ms"`
 	Error     string  `json:"error,omitempty"`
 	Advice    string  `json:"advice,omitempty"`
@@ -323,7 +325,7 @@ func checkNodes(nodes []string, timeout time.Duration, insecure bool) ([]finding
 				began := time.Now()
 				err := checker.Probe(limited, to.transport, to.info, s.String())
 				found := finding{
-					Node: to.address, Service: s.String(), Passed: err == nil,
+					Node: to.address, Service: s.String(), Passed: err == nil, Unknown: errors.Is(err, health.ErrNoRoute),
 					LatencyMS: float64(time.Since(began).Microseconds()) / 1000,
 					Advice:    health.Advice(s.String(), err),
 				}
@@ -398,16 +400,26 @@ func (p *printer) nodes(nodes []nodeStatus, now time.Time) {
 			p.print("\n%s is draining for another %s.\n", printable(node.Address), node.DrainUntil.Sub(now).Round(time.Second))
 		}
 		for _, name := range []string{"gui", "gsql", "restpp"} {
-			s := node.Services[name]
-			if s.Verdict != health.Down.String() {
-				continue
-			}
-			p.print("\n%s %s is down", printable(node.Address), name)
-			if s.Since != nil {
-				p.print(" for %s", now.Sub(*s.Since).Round(time.Second))
-			}
-			p.print(":\n  %s\n", wrap(printable(s.LastError), 78, "  "))
+			p.trouble(node.Address, name, node.Services[name], now)
 		}
+	}
+}
+
+// trouble says what is wrong with a service, if something is.
+func (p *printer) trouble(node, name string, s serviceStatus, now time.Time) {
+	if s.Verdict == health.Down.String() || s.Advice != "" {
+		p.print("\n%s %s is %s", printable(node), name, s.Verdict)
+		if s.Since != nil {
+			p.print(" for %s", now.Sub(*s.Since).Round(time.Second))
+		}
+		p.print(":\n  %s\n", wrap(printable(s.LastError), 78, "  "))
+		if s.Advice != "" {
+			p.print("  %s\n", wrap(printable(s.Advice), 78, "  "))
+		}
+	}
+	if s.Evidence != nil && s.Evidence.Count > 0 {
+		p.print("\n%s %s failed %d requests in the last five minutes, the last one %s ago:\n  %s\n", printable(node), name,
+			s.Evidence.Count, now.Sub(s.Evidence.At).Round(time.Second), wrap(printable(s.Evidence.Last), 78, "  "))
 	}
 }
 
@@ -417,7 +429,10 @@ func (p *printer) findings(findings []finding) {
 	_, _ = fmt.Fprintln(table, strings.Join([]string{"NODE", "SERVICE", p.paint("RESULT"), "TIME"}, "\t"))
 	for _, found := range findings {
 		result := "ok"
-		if !found.Passed {
+		switch {
+		case found.Unknown:
+			result = "unknown"
+		case !found.Passed:
 			result = "FAILED"
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%.1f ms\n", printable(found.Node), found.Service, p.paint(result), found.LatencyMS)

@@ -70,7 +70,7 @@ func checkAccepted(t *testing.T, p *Policy) {
 		}
 		schedule := health.Schedule{Interval: plan.Interval, Jitter: plan.Jitter}
 		for _, random := range []float64{0, 0.5, 0.999} {
-			if wait := schedule.Next(health.State{}, random); wait < 0 {
+			if wait := schedule.Next(false, random); wait < 0 {
 				t.Errorf("%s: a wait of %s", s, wait)
 			}
 		}

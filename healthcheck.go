@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -81,14 +83,15 @@ type Services struct {
 	// "false" or missing. Default: `/api/ping`.
 	GUI string `json:"gui,omitempty"`
 
-	// The path at which RESTPP is probed, or `off`. Any answer but 502 and 504
-	// passes: a 401 proves that the server lives, and these two are the node's own
-	// nginx, which says that it does not. Default: `/restpp/echo`.
+	// The path at which RESTPP is probed, or `off`. Any answer of the server itself
+	// passes: a 401 or a 503 proves that it lives. The statuses 502 and 504, and the
+	// error pages of the node's own nginx, do not. Default: `/restpp/echo`.
 	RESTPP string `json:"restpp,omitempty"`
 
 	// The path at which the GSQL server is probed, or `off`. It passes as RESTPP
-	// does. Where `/gsqlserver` is gone, use `/gsql/v1/version`. Default:
-	// `/gsqlserver/gsql/version`.
+	// does. If the node's nginx does not know the path, the verdict is unknown, which
+	// then counts as up. Default: `/gsqlserver/gsql/version`, or `/gsql/v1/version`
+	// where the node's nginx does not know that.
 	GSQL string `json:"gsql,omitempty"`
 
 	// Header fields of the probes. Global placeholders such as `{env.TOKEN}` are
@@ -103,7 +106,16 @@ type Services struct {
 	targets [service.Count]*url.URL // nil where it is off
 	header  http.Header             // expanded
 	host    string
+	// moved are the nodes, by their addresses, whose nginx knows the newer path of
+	// GSQL alone.
+	moved sync.Map
 }
+
+// olderGSQL is the default path at which GSQL is probed.
+const olderGSQL = "/gsqlserver/gsql/version"
+
+// newerGSQL is where GSQL is probed whose older path the node's nginx does not know.
+var newerGSQL = &url.URL{Path: "/gsql/v1/version"}
 
 // off is the path of a service that is not checked.
 const off = "off"
@@ -168,7 +180,7 @@ func orDefault[T comparable](value, standard T) T {
 func (s *Services) paths() [service.Count]string {
 	return [service.Count]string{
 		service.GUI:    orDefault(s.GUI, "/api/ping"),
-		service.GSQL:   orDefault(s.GSQL, "/gsqlserver/gsql/version"),
+		service.GSQL:   orDefault(s.GSQL, olderGSQL),
 		service.RESTPP: orDefault(s.RESTPP, "/restpp/echo"),
 	}
 }
@@ -236,7 +248,32 @@ func (s *Services) Probe(ctx context.Context, transport http.RoundTripper, node 
 	if !known || s.targets[checked] == nil {
 		return fmt.Errorf("'%s' is no service that is checked", name)
 	}
-	request, err := s.request(ctx, transport, node, s.targets[checked])
+	if checked != service.GSQL || s.paths()[checked] != olderGSQL {
+		return s.probe(ctx, transport, node, checked, s.targets[checked])
+	}
+	paths := []*url.URL{s.targets[checked], newerGSQL}
+	_, moved := s.moved.Load(node.Address)
+	if moved {
+		slices.Reverse(paths)
+	}
+	err := s.probe(ctx, transport, node, checked, paths[0])
+	if !errors.Is(err, health.ErrNoRoute) {
+		return err
+	}
+	if err = s.probe(ctx, transport, node, checked, paths[1]); errors.Is(err, health.ErrNoRoute) {
+		return err
+	}
+	if moved {
+		s.moved.Delete(node.Address)
+	} else {
+		s.moved.Store(node.Address, true)
+	}
+	return err
+}
+
+// probe asks a service at this path.
+func (s *Services) probe(ctx context.Context, transport http.RoundTripper, node reverseproxy.DialInfo, checked service.Service, target *url.URL) error {
+	request, err := s.request(ctx, transport, node, target)
 	if err != nil {
 		return err
 	}
@@ -252,10 +289,7 @@ func (s *Services) Probe(ctx context.Context, transport http.RoundTripper, node 
 	if len(body) > health.MostBody {
 		return health.ErrTooLong
 	}
-	if checked == service.GUI {
-		return health.GUI(response.StatusCode, body)
-	}
-	return health.Gateway(response.StatusCode)
+	return health.Judge(checked, response.StatusCode, response.Header, body)
 }
 
 // request builds a probe with what the transport looks for in a request of the

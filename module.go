@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -16,9 +17,7 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
@@ -83,10 +82,7 @@ type App struct {
 	policies []*Policy
 	stop     context.CancelFunc
 	released bool // no node may be acquired any more
-
-	eventsMu sync.Mutex
-	emitting bool
-	held     []nodeEvent // from before events could be emitted
+	outbox   *outbox
 }
 
 // liveApps are those that have started, the newest last: during a reload two, and
@@ -149,6 +145,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
 	a.events = events.(*caddyevents.App)
+	a.outbox = newOutbox(a.emit, a.logger)
 	if err := a.events.On("started", startHandler{a}); err != nil {
 		return fmt.Errorf("subscribing to the event 'started': %w", err)
 	}
@@ -199,6 +196,10 @@ func (a *App) Stop() error {
 	for _, policy := range a.allPolicies() {
 		policy.stopProbes()
 	}
+	left := a.outbox.end()
+	if newest := liveApps.newest(); newest != nil {
+		newest.outbox.add(left...)
+	}
 	return nil
 }
 
@@ -206,22 +207,34 @@ func (a *App) Stop() error {
 // nodes that are gone.
 func (a *App) refresh(ctx context.Context) {
 	for {
-		now := time.Now()
-		wait := longestRefresh
-		a.memories.queries.Tidy()
-		a.memories.sessions.Tidy()
-		for _, policy := range a.allPolicies() {
-			wait = min(wait, policy.renewTokens(now))
-			policy.forget(now)
-			if policy.moved != nil {
-				policy.moved.Tidy()
-			}
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(max(wait, shortestRefresh)):
+		case <-time.After(max(a.refreshOnce(time.Now()), shortestRefresh)):
 		}
+	}
+}
+
+// refreshOnce returns how long to wait before the next time.
+func (a *App) refreshOnce(now time.Time) (wait time.Duration) {
+	wait = longestRefresh
+	defer a.recover("refreshing the nodes")
+	a.memories.queries.Tidy()
+	a.memories.sessions.Tidy()
+	for _, policy := range a.allPolicies() {
+		wait = min(wait, policy.renewTokens(now))
+		policy.forget(now)
+		if policy.moved != nil {
+			policy.moved.Tidy()
+		}
+	}
+	return wait
+}
+
+// recover keeps the process alive when a goroutine of the app panics. It is deferred.
+func (a *App) recover(doing string) {
+	if panicked := recover(); panicked != nil {
+		a.logger.Error(doing+" panicked", zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
 	}
 }
 
@@ -232,44 +245,8 @@ func (a *App) adopt(policy *Policy) {
 	a.policies = append(a.policies, policy)
 }
 
-// nodeEvent is a change of a verdict.
-type nodeEvent struct {
-	name, node, service string
-}
-
 // transitions are the last changes of nodes, whatever the configuration was.
 var transitions = history.New(200)
-
-// announce makes a change of a verdict known.
-func (a *App) announce(address string, checked service.Service, report probeReport) {
-	countTransition(address, checked.String(), report.Verdict.String())
-	fields := []zap.Field{
-		zap.String("node", address), zap.String("service", checked.String()), zap.Int("streak", report.Streak),
-	}
-	event := nodeEvent{name: "node_up", node: address, service: checked.String()}
-	if report.Verdict == health.Down {
-		event.name = "node_down"
-		a.logger.Warn("node is down", append(fields, zap.String("last_error", report.lastError))...)
-	} else {
-		a.logger.Info("node is up", fields...)
-		for _, policy := range a.allPolicies() {
-			policy.noteClosed(checked)
-		}
-	}
-
-	a.eventsMu.Lock()
-	if !a.emitting {
-		a.held = append(a.held, event)
-		a.eventsMu.Unlock()
-		return
-	}
-	a.eventsMu.Unlock()
-	a.emit(event)
-}
-
-func (a *App) emit(event nodeEvent) {
-	a.events.Emit(a.ctx, event.name, map[string]any{"node": event.node, "service": event.service})
-}
 
 // stopHandler ends what would hold up the stop of the configuration: the server
 // waits for the streams of the status page.
@@ -281,33 +258,14 @@ func (h stopHandler) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// startHandler releases the events that were held back. Apps start in random
-// order, so a first probe may end before the events app has started.
+// startHandler lets the events go out. Apps start in random order, so a first probe
+// may end before the events app has started.
 type startHandler struct{ app *App }
 
-// Handle implements caddyevents.Handler. A subscriber that takes its time must
-// not hold up the start of the configuration.
+// Handle implements caddyevents.Handler.
 func (h startHandler) Handle(context.Context, caddy.Event) error {
-	go h.app.release()
+	h.app.outbox.open()
 	return nil
-}
-
-// release emits the events that were held back, and those that come meanwhile
-// after them, so that a service's last event says how it is.
-func (a *App) release() {
-	for {
-		a.eventsMu.Lock()
-		held := a.held
-		a.held = nil
-		a.emitting = held == nil
-		a.eventsMu.Unlock()
-		if held == nil {
-			return
-		}
-		for _, event := range held {
-			a.emit(event)
-		}
-	}
 }
 
 // allPolicies returns the policies of the app.

@@ -96,16 +96,8 @@ func (m *member) serviceStatuses() map[string]serviceStatus {
 	statuses := make(map[string]serviceStatus, service.Count)
 	for s := range service.Count {
 		status := serviceStatus{Verdict: health.Off.String()}
-		if m.prober != nil && m.prober.services[s] != nil {
-			report := m.prober.services[s].snapshot()
-			status = serviceStatus{
-				Verdict:   report.Verdict.String(),
-				Since:     moment(report.since),
-				Streak:    report.Streak,
-				LastProbe: moment(report.lastProbe),
-				LatencyMS: float64(report.latency.Microseconds()) / 1000,
-				LastError: report.lastError,
-			}
+		if m.prober != nil && m.prober.Checks(s) {
+			status = m.prober.status(s)
 		}
 		statuses[s.String()] = status
 	}

@@ -207,8 +207,8 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 				// Sites that use a node differently count alike.
 				shown.Share += shares[shareKey{use.member, of}] / float64(len(observed.uses))
 			}
-			if prober := observed.uses[0].prober; prober != nil && prober.services[of] != nil {
-				shown.Probes, shown.Advice = prober.services[of].latency(step), prober.services[of].advice()
+			if prober := observed.uses[0].prober; prober != nil && prober.Checks(of) {
+				shown.Probes = prober.latency(of, step)
 			}
 			node.Services[of.String()] = shown
 		}

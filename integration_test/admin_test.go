@@ -85,6 +85,12 @@ type serviceShape struct {
 	LastProbe *time.Time `json:"last_probe"`
 	LatencyMS float64    `json:"latency_ms"`
 	LastError string     `json:"last_error"`
+	Advice    string     `json:"advice"`
+	Evidence  *struct {
+		Last  string    `json:"last"`
+		At    time.Time `json:"at"`
+		Count int       `json:"count_5m"`
+	} `json:"evidence"`
 }
 
 // decodeStrictly decodes JSON that must have no other keys.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -16,7 +17,10 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
-func init() { caddy.RegisterModule(new(collector)) }
+func init() {
+	caddy.RegisterModule(new(collector))
+	caddy.RegisterModule(new(nuisance))
+}
 
 // collector is a subscriber that keeps what it is told, under its label.
 type collector struct {
@@ -49,6 +53,43 @@ func (c *collector) Handle(_ context.Context, event caddy.Event) error {
 }
 
 var _ caddyevents.Handler = (*collector)(nil)
+
+// nuisance is a subscriber that takes its time, or panics.
+type nuisance struct {
+	Pause  caddy.Duration `json:"pause,omitempty"`
+	Panics bool           `json:"panics,omitempty"`
+}
+
+func (*nuisance) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "events.handlers.nuisance_for_test", New: func() caddy.Module { return new(nuisance) }}
+}
+
+func (n *nuisance) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	for d.NextArg() {
+		if d.Val() == "panic" {
+			n.Panics = true
+			continue
+		}
+		pause, err := caddy.ParseDuration(d.Val())
+		if err != nil {
+			return err
+		}
+		n.Pause = caddy.Duration(pause)
+	}
+	return nil
+}
+
+func (n *nuisance) Handle(ctx context.Context, _ caddy.Event) error {
+	if n.Panics {
+		panic("the subscriber")
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Duration(n.Pause)):
+	}
+	return nil
+}
 
 // takeEvents returns what has been collected, and forgets it.
 func takeEvents() []string {
@@ -124,6 +165,36 @@ func TestEventsReachTheSubscribersOfTheRunningConfiguration(t *testing.T) {
 		"new node_down "+nodes[1].Addr()+" gui", "new node_down "+nodes[1].Addr()+" restpp")
 	if logged := e.logs("handler error"); len(logged) > 0 {
 		t.Error(logged)
+	}
+}
+
+// Nobody but the subscriber itself waits for it.
+func TestASubscriberThatIsSlowOrPanicsHoldsUpNoProbe(t *testing.T) {
+	for _, how := range []string{"3s", "panic"} {
+		t.Run(how, func(t *testing.T) {
+			_, nodes := startCluster(t, 3)
+			e := newEdge(t)
+			site := withMetrics(behind(nodes, "health_check {\ninterval 50ms\n}"))
+			config := e.globals + "events {\non node_up nuisance_for_test " + how + "\non node_down nuisance_for_test " + how +
+				"\n}\n}\nhttp://" + e.address + " {\n" + site + "\n}\n"
+			if err := e.tryLoadCaddyfile(config); err != nil {
+				t.Fatal(err)
+			}
+			for _, node := range nodes {
+				e.waitForVerdict(node, tgnode.GUI, 1)
+			}
+			nodes[0].SetFault(tgnode.GUI, deadPing)
+			e.waitForVerdict(nodes[0], tgnode.GUI, 0)
+			probes := probesOf(nodes[0], tgnode.GUI)
+			for i := 1; i < len(probes); i++ {
+				if gap := probes[i].Time.Sub(probes[i-1].Time); gap > 2*time.Second {
+					t.Errorf("no probe for %s", gap)
+				}
+			}
+			if how == "panic" {
+				eventually(t, "it is logged", func() bool { return len(e.logs("subscriber of an event panicked")) > 0 })
+			}
+		})
 	}
 }
 

@@ -33,18 +33,26 @@ func Advice(service string, failure error) string {
 		hostname     x509.HostnameError
 		invalid      x509.CertificateInvalidError
 		verification *tls.CertificateVerificationError
-		timeout      interface{ Timeout() bool }
+		page         PageError
 	)
 	switch {
 	case failure == nil:
 		return ""
+	case errors.Is(failure, ErrNoRoute):
+		return fmt.Sprintf("nobody knows whether it lives, so it counts as up: set the path of a request that the node's nginx hands on (health_check { %s <path> }), or switch the check off (health_check { %[1]s off })", service)
+	case errors.As(failure, &page):
+		return adviceForPage(service, page)
 	case errors.As(failure, &dns), says(failure, "no such host"):
 		return "the name cannot be resolved: check its spelling, DNS or /etc/hosts"
 	case says(failure, syscall.ECONNREFUSED.Error()):
 		return "nothing listens there: is TigerGraph started (gadmin start all), is this the port of its nginx (gadmin config get Nginx.Port)?"
 	case says(failure, syscall.EHOSTUNREACH.Error()), says(failure, syscall.ENETUNREACH.Error()):
 		return "there is no way to this address: check routes and firewalls"
-	case errors.As(failure, &notTLS):
+	case is(failure, syscall.ECONNRESET), is(failure, syscall.EPIPE):
+		return brokenAdvice
+	case says(failure, "certificate required"), says(failure, "bad certificate"):
+		return adviceForPage(service, PageError{reason: wantsClientCert})
+	case errors.As(failure, &notTLS), says(failure, "server gave HTTP response to HTTPS client"):
 		return "the node does not speak TLS on this port: write the node without https://"
 	case errors.As(failure, &authority):
 		return "the node's certificate is not from an authority that this machine trusts: give its authority to the transport (tls_trust_pool)"
@@ -56,10 +64,24 @@ func Advice(service string, failure error) string {
 		return adviceForStatus(service, int(status))
 	case errors.Is(failure, ErrBody), errors.Is(failure, ErrTooLong):
 		return "something else answers there, or the service is not well: open the path in a browser"
-	case errors.As(failure, &timeout) && timeout.Timeout():
+	case isTimeout(failure):
 		return "the machine is off, a firewall drops the packets, or the service hangs: try gadmin status -v on the node"
 	}
-	return "the connection broke: look at nginx's error log on the node"
+	return brokenAdvice
+}
+
+const brokenAdvice = "the connection broke: look at nginx's error log on the node"
+
+func adviceForPage(service string, page PageError) string {
+	switch {
+	case page.reason == wantsTLS:
+		return "the node speaks TLS on this port: write https:// before it"
+	case page.reason == wantsClientCert:
+		return "the node's nginx wants a client certificate (mTLS): give the transport one that it trusts (tls_client_auth)"
+	case page.Status == http.StatusNotFound:
+		return fmt.Sprintf("nginx has no such route there: is this the port of TigerGraph's nginx? If so, set the path of a request that it hands on (health_check { %s <path> })", service)
+	}
+	return "the node's nginx refuses the request before the service sees it: look at its configuration (gadmin config get Nginx) and its error log"
 }
 
 // says looks for a system's message by its text: the proxy's transport hides the
@@ -70,6 +92,8 @@ func says(failure error, message string) bool {
 
 func adviceForStatus(service string, status int) string {
 	switch status {
+	case http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return fmt.Sprintf("the service answers, but is not well: gadmin status %s -v, and its log (gadmin log %[1]s)", service)
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return fmt.Sprintf("the node is up, its %s is not: gadmin status %[1]s, then gadmin restart %[1]s; nodes beyond the third have no GUI, beyond the fifth no GSQL", service)
 	case http.StatusBadRequest:

@@ -32,6 +32,12 @@ func TestAdviceNamesTheNextThingToLookAt(t *testing.T) {
 		{StatusError(404), "something else answers"},
 		{fmt.Errorf("%w: no JSON object", ErrBody), "something else answers"},
 		{ErrTooLong, "something else answers"},
+		{fmt.Errorf("asking: %w", ErrNoRoute), "health_check { gsql <path> }"},
+		{errors.New("remote error: tls: certificate required"), "tls_client_auth"},
+		{errors.New("http: server gave HTTP response to HTTPS client"), "does not speak TLS"},
+		{EvidenceError{Refused}, "nothing listens"},
+		{EvidenceError{Unreachable}, "routes and firewalls"},
+		{EvidenceError{TimedOut}, "firewall drops"},
 		{TimeoutError{Limit: 2 * time.Second}, "firewall drops"},
 		{errors.New("unexpected EOF"), "connection broke"},
 	} {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 // MostBody is how many bytes an answer to a probe may have.
@@ -16,6 +18,25 @@ var ErrTooLong = fmt.Errorf("the answer is longer than %d KiB", MostBody>>10)
 // ErrBody is the failure of an answer that is not what the service says when it
 // is well.
 var ErrBody = errors.New("not the answer of a service that is well")
+
+// Judge judges an answer of a service to a probe; nil if it passes. A page of nginx
+// that does not know the path is ErrNoRoute for GSQL, whose paths differ between
+// versions.
+func Judge(s service.Service, status int, header http.Header, body []byte) error {
+	if err := Gateway(status); err != nil {
+		return err
+	}
+	if err := nginxPage(status, header, body); err != nil {
+		if s == service.GSQL && errors.Is(err, PageError{http.StatusNotFound, pageOnly}) {
+			return ErrNoRoute
+		}
+		return err
+	}
+	if s == service.GUI {
+		return GUI(status, body)
+	}
+	return nil
+}
 
 // GUI judges an answer of the application server to /api/ping. The documented
 // bodies differ: error is false or the string "false", or missing.

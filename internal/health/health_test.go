@@ -62,10 +62,10 @@ func TestAVerdictIsInDoubtWhileTheLastResultSpeaksAgainstIt(t *testing.T) {
 
 func TestWaitsBetweenProbes(t *testing.T) {
 	schedule := Schedule{Interval: 2 * time.Second, Jitter: 10}
-	sure, doubt := State{Verdict: Up, Passed: true, Streak: 1}, State{Verdict: Up, Streak: 1}
+	const sure, doubt = false, true
 	for _, test := range []struct {
 		name   string
-		state  State
+		doubt  bool
 		random float64
 		want   time.Duration
 	}{
@@ -74,7 +74,7 @@ func TestWaitsBetweenProbes(t *testing.T) {
 		{"in doubt, least", doubt, 0, 450 * time.Millisecond},
 		{"in doubt, middle", doubt, 0.5, 500 * time.Millisecond},
 	} {
-		if got := schedule.Next(test.state, test.random); got != test.want {
+		if got := schedule.Next(test.doubt, test.random); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}

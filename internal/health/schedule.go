@@ -30,11 +30,11 @@ func (s Schedule) First(name string) time.Duration {
 	return s.Interval / parts * time.Duration(hash.Sum32()%parts+1)
 }
 
-// Next returns how long to wait after any other probe. Random is a number in
-// [0, 1).
-func (s Schedule) Next(state State, random float64) time.Duration {
+// Next returns how long to wait after any other probe, while the verdict is in doubt
+// or not. Random is a number in [0, 1).
+func (s Schedule) Next(doubt bool, random float64) time.Duration {
 	interval := float64(s.Interval)
-	if state.InDoubt() {
+	if doubt {
 		interval /= doubtful
 	}
 	return time.Duration(interval * (1 + float64(s.Jitter)/100*(2*random-1)))

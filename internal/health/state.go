@@ -1,6 +1,10 @@
-// Package health turns the results of probes into verdicts. It has no clocks and
-// no sockets: the caller probes, and asks how long to wait.
+// Package health finds out which services of a node live: it decides when they are
+// probed, and turns what the probes and live requests met into verdicts. It has no
+// sockets: its caller lends it a function that asks a node, and observes what it
+// finds.
 package health
+
+import "math"
 
 // Verdict is what is known of a service of a node.
 type Verdict uint32
@@ -48,6 +52,24 @@ func (s State) Next(passed bool, t Thresholds) State {
 		s.Verdict = Up
 	case !passed && s.Streak >= t.Fails:
 		s.Verdict = Down
+	}
+	return s
+}
+
+// Accused returns the state after a failure that does not decide: it counts, but
+// the verdict is left to the next that does.
+func (s State) Accused() State {
+	verdict := s.Verdict
+	s = s.Next(false, Thresholds{Passes: 1, Fails: math.MaxInt})
+	s.Verdict = verdict
+	return s
+}
+
+// Vouched returns the state after a good word that brings nothing up: failures that
+// have not taken the service down are counted anew.
+func (s State) Vouched() State {
+	if s.Verdict != Down && !s.Passed {
+		s.Passed, s.Streak = true, 0
 	}
 	return s
 }

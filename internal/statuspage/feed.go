@@ -150,9 +150,19 @@ func (f *Feed) run(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-ticker.C:
-			f.tick(stop, time.Now())
+			f.tickOnce(stop)
 		}
 	}
+}
+
+// tickOnce survives a panic in what makes the snapshot.
+func (f *Feed) tickOnce(stop <-chan struct{}) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			f.fail(fmt.Errorf("panic: %v", panicked))
+		}
+	}()
+	f.tick(stop, time.Now())
 }
 
 // tick sends what has changed since the last one.

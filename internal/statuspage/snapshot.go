@@ -32,6 +32,18 @@ type ServiceStatus struct {
 	LastProbe *time.Time `json:"last_probe,omitempty"`
 	LatencyMS float64    `json:"latency_ms"`
 	LastError string     `json:"last_error,omitempty"`
+	// Advice is what to do about a service that is down or cannot be checked.
+	Advice string `json:"advice,omitempty"`
+	// Evidence is what live requests met, nil if they have met no failure.
+	Evidence *Evidence `json:"evidence,omitempty"`
+}
+
+// Evidence is what live requests met of a service.
+type Evidence struct {
+	Last string    `json:"last"` // the last failure
+	At   time.Time `json:"at"`
+	// Count is how many failures there were in the last five minutes.
+	Count int `json:"count_5m"`
 }
 
 // Snapshot is all that the page shows.
@@ -72,8 +84,6 @@ type Node struct {
 // Service is a service with what the admin endpoint does not show.
 type Service struct {
 	ServiceStatus
-	// Advice is what to do about a service that is down.
-	Advice string `json:"advice,omitempty"`
 	// Share is which part of the new clients is sent here, from 0 to 1.
 	Share  float64  `json:"share_of_new_clients"`
 	Probes *Latency `json:"probes,omitempty"`
@@ -134,6 +144,7 @@ type serviceChange struct {
 	Since     *time.Time `json:"since"`
 	LastError string     `json:"last_error"`
 	Advice    string     `json:"advice"`
+	Evidence  *Evidence  `json:"evidence"`
 	Share     float64    `json:"share_of_new_clients"`
 }
 
@@ -154,7 +165,7 @@ func newFrame(s *Snapshot) (*frame, error) {
 			Weight: node.Weight, Fails: node.Fails, Services: make(map[string]serviceChange, len(node.Services)),
 		}
 		for name, service := range node.Services {
-			change.Services[name] = serviceChange{service.Verdict, service.Since, service.LastError, service.Advice, service.Share}
+			change.Services[name] = serviceChange{service.Verdict, service.Since, service.LastError, service.Advice, service.Evidence, service.Share}
 		}
 		if f.changes[i], err = json.Marshal(change); err != nil {
 			return nil, fmt.Errorf("encoding the state of %s: %w", node.Address, err)

@@ -148,12 +148,30 @@ func (f *activeFault) applies(path string, reused bool) bool {
 // other with a JSON error as the services do.
 func StatusFault(status int) Fault {
 	if status == http.StatusBadGateway || status == http.StatusGatewayTimeout {
-		return Fault{
-			Mode: Answer, Status: status, ContentType: "text/html",
-			Body: string(nginxPage(nginxStatus(status), "")),
-		}
+		return Refusal(status, "")
 	}
 	return jsonFault(status, fmt.Sprintf(`{"error":true,"message":"%s","code":"REST-%d"}`, http.StatusText(status), status))
+}
+
+// Refusal is the answer of an nginx that keeps requests from the service: its own
+// page with this status and, if there is one, this line.
+func Refusal(status int, line string) Fault {
+	return Fault{Mode: Answer, Status: status, ContentType: "text/html", Body: string(nginxPage(nginxStatus(status), line))}
+}
+
+// Refusals returns what an nginx may answer to everything although the service lives,
+// and does not by itself.
+func Refusals() []NamedFault {
+	return []NamedFault{
+		{"no client certificate", Refusal(http.StatusBadRequest, "No required SSL certificate was sent")},
+		{"a bad client certificate", Refusal(http.StatusBadRequest, "The SSL certificate error")},
+		{"a client certificate that is not verified", Fault{
+			Mode: Answer, Status: http.StatusForbidden, ContentType: "text/plain", Body: "Client certificate verification failed",
+		}},
+		{"plain HTTP to TLS", Refusal(http.StatusBadRequest, "The plain HTTP request was sent to HTTPS port")},
+		{"an address that is not allowed", Refusal(http.StatusForbidden, "")},
+		{"maintenance", Refusal(http.StatusServiceUnavailable, "")},
+	}
 }
 
 func jsonFault(status int, body string) Fault {

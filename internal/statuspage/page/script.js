@@ -206,7 +206,7 @@
 
 	const inTrouble = (node) => node.draining || node.fails > 0 || services.some((name) => {
 		const service = node.services[name];
-		return service.verdict === "down" || service.verdict === "unknown";
+		return service.verdict === "down" || service.verdict === "unknown" || service.evidence?.count_5m > 0;
 	});
 
 	const renderBadges = (i) => {
@@ -234,6 +234,14 @@
 		}
 	};
 
+	// reasonOf says why a service is down or not known, or what requests met, "" if all
+	// is well.
+	const reasonOf = (service) => {
+		if (service.verdict === "down" || service.advice) return service.last_error || "no reason is known";
+		const { count_5m: count, last } = service.evidence || {};
+		return count > 0 ? plural(count, "request failed", "requests failed") + " in the last five minutes, the last one so: " + last : "";
+	};
+
 	// renderReasons says why services are down: once, where the reason is the same.
 	const renderReasons = (i) => {
 		const node = state.nodes[i];
@@ -241,8 +249,8 @@
 		const reasons = new Map();
 		for (const name of services) {
 			const service = node.services[name];
-			if (service.verdict !== "down") continue;
-			const text = service.last_error || "no reason is known";
+			const text = reasonOf(service);
+			if (!text) continue;
 			const known = reasons.get(text) || { names: [], advice: service.advice };
 			known.names.push(serviceNames[name]);
 			reasons.set(text, known);
