@@ -288,7 +288,9 @@ func (w *goesWay) got1xx(int, textproto.MIMEHeader) error {
 	return nil
 }
 
-func linesOf(header http.Header) (lines int) {
+// linesOf returns how many lines an answer has before its body, at least.
+func linesOf(header http.Header) int {
+	lines := 2 // the first and the empty one
 	for _, values := range header {
 		lines += len(values)
 	}

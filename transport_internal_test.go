@@ -21,7 +21,7 @@ import (
 )
 
 // newTransport sets up a transport by its JSON.
-func newTransport(t *testing.T, settings string) *Transport {
+func newTransport(t testing.TB, settings string) *Transport {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
