@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	tigergraph "github.com/caddy-tigergraph/caddy-tigergraph"
 )
 
 // drainingFirst is a policy whose first node takes no new clients.
@@ -132,12 +136,22 @@ func TestUnansweredRequestsOfOneBrowserEndOnOneNode(t *testing.T) {
 	}
 	endSecond()
 	endOther()
+	forgotten := func() {
+		policy := h.LoadBalancing.SelectionPolicy.(*tigergraph.Policy)
+		for deadline := time.Now().Add(10 * time.Second); policy.Unanswered() > 0; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("something is remembered of clients whose requests are answered")
+			}
+		}
+	}
+	forgotten()
 
 	// Those that come one after another still spread.
 	counts := make(map[string]int)
 	for range 30 {
 		node, end := ask("198.51.100.7", "Firefox")
 		end()
+		forgotten()
 		counts[node]++
 	}
 	if len(counts) != 3 {

@@ -88,8 +88,8 @@ func (c *company) leaver() func() {
 	})
 }
 
-// answered takes a request whose answer begins out of its company.
-func answered(r *http.Request) {
+// leaveCompany takes a request whose answer begins out of its company.
+func leaveCompany(r *http.Request) {
 	for v := newestOf(r); v != nil; v = v.others {
 		if v.leave != nil {
 			v.leave()

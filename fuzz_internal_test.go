@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -272,33 +271,6 @@ func FuzzProbe(f *testing.F) {
 			if errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "no answer within") {
 				t.Errorf("%q was waited for", answer)
 			}
-		}
-	})
-}
-
-// A request's body that ends by itself is the body.
-func FuzzEndingBody(f *testing.F) {
-	f.Add([]byte("body"), int64(4), 3)
-	f.Add([]byte("body"), int64(9), 1)
-	f.Add([]byte(""), int64(1), 0)
-	f.Fuzz(func(t *testing.T, content []byte, length int64, piece int) {
-		if length <= 0 {
-			return
-		}
-		r := &http.Request{ProtoMajor: 1, ContentLength: length, Body: io.NopCloser(bytes.NewReader(content))}
-		endBody(r)
-		endBody(r) // before a second attempt
-		var got []byte
-		buffer := make([]byte, 1+piece&0xff)
-		for {
-			n, err := r.Body.Read(buffer)
-			got = append(got, buffer[:n]...)
-			if err != nil {
-				break
-			}
-		}
-		if want := content[:min(int64(len(content)), length)]; !bytes.Equal(got, want) {
-			t.Errorf("%q of length %d became %q", content, length, got)
 		}
 	})
 }

@@ -90,7 +90,7 @@ type responseWriter struct {
 func (w *responseWriter) WriteHeader(status int) {
 	if !w.wroteHeader && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
 		w.wroteHeader = true
-		answered(w.request)
+		leaveCompany(w.request)
 		w.adjust(status)
 	}
 	w.ResponseWriter.WriteHeader(status)

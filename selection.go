@@ -150,6 +150,8 @@ type Policy struct {
 	// rekeys is whether the proxy's header operations may make a request look
 	// repeatable to Go's transport, or another one.
 	rekeys bool
+	// ourTransport is whether the transport of the proxy readies requests itself.
+	ourTransport bool
 
 	cookie *cookieSettings // nil if the affinity is not by cookie
 	keys   [][]byte        // guarded by mu until the roster holds tokens
@@ -258,7 +260,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 			return err
 		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
-		p.rekeys = rekeys(host.Headers)
+		p.rekeys, p.ourTransport = rekeys(host.Headers), isOurs(host.Transport)
 		if err := p.provisionHealthCheck(ctx); err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package tigergraph
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,7 +14,6 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 func init() {
@@ -49,7 +47,11 @@ type Transport struct {
 	// it. Default: false.
 	NoVia bool `json:"no_via,omitempty"`
 
-	bodiless *http1.Client // nil where only Go's client does what is set
+	own *http1.Client // nil where only Go's client does what is set
+
+	// observe hears of each attempt at a node when the header of its answer is there,
+	// or when it failed. It may be nil, and is set before the first request.
+	observe func(*http.Request, attempt)
 }
 
 // CaddyModule returns the Caddy module information.
@@ -69,22 +71,37 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if t.Compression == nil {
 		t.Compression = new(bool)
 	}
+	if t.MaxResponseHeaderSize == 0 {
+		t.MaxResponseHeaderSize = http1.DefaultLimits.Bytes
+	}
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
+	settings := t.Transport
+	settings.Proxy = askOnce(settings.Proxy)
 	if !t.isPlain() {
 		return nil
 	}
-	settings := t.Transport
-	t.bodiless = &http1.Client{
+	t.own = &http1.Client{
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
-			return settings.DialContext(ctx, "tcp", address)
+			return settings.DialContext(dialContext{ctx}, "tcp", address)
 		},
 		MaxIdle: settings.MaxIdleConnsPerHost, IdleTimeout: settings.IdleConnTimeout,
-		MaxHeader:  settings.MaxResponseHeaderBytes,
-		ReadBuffer: settings.ReadBufferSize, WriteBuffer: settings.WriteBufferSize,
+		Limits:     http1.Limits{Bytes: settings.MaxResponseHeaderBytes},
+		ReadBuffer: settings.ReadBufferSize,
 	}
 	return nil
+}
+
+// dialContext is what a dial knows of the request that began it and may be over
+// before it: nothing that still changes.
+type dialContext struct{ context.Context }
+
+func (c dialContext) Value(key any) any {
+	if key == caddyhttp.VarsCtxKey {
+		return nil
+	}
+	return c.Context.Value(key)
 }
 
 // checkClientIPHeader refuses what is no field, and fields that are not ours to set.
@@ -110,8 +127,8 @@ func (t *Transport) isPlain() bool {
 
 // Cleanup closes idle connections.
 func (t *Transport) Cleanup() error {
-	if t.bodiless != nil {
-		t.bodiless.Close()
+	if t.own != nil {
+		t.own.Close()
 	}
 	if t.Transport == nil { // which Provision did not come to
 		return nil
@@ -119,68 +136,19 @@ func (t *Transport) Cleanup() error {
 	return t.HTTPTransport.Cleanup()
 }
 
-// RoundTrip sends a request to a node.
-func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	t.adjust(r)
-	t.SetScheme(r)
-	if t.bodiless == nil || r.URL.Scheme != "http" || !isBodiless(r) || t.hasProxy(r) {
-		return t.HTTPTransport.RoundTrip(r)
-	}
-	res, err := t.bodiless.RoundTrip(r, service.Repeatable)
-	if err == nil {
-		return res, nil
-	}
-	var unanswered *http1.UnansweredError
-	switch {
-	case errors.Is(err, http1.ErrTooLong):
-		return t.HTTPTransport.RoundTrip(r)
-	case errors.As(err, &unanswered) && unanswered.Sent && !service.Repeatable(r):
-		err = unrepeatedError{unanswered}
-	}
-	return nil, err
-}
-
-// unrepeatedError is an UnansweredError of a request that must not be repeated.
-type unrepeatedError struct{ *http1.UnansweredError }
-
-func (e unrepeatedError) Error() string {
-	return errMayHaveBeenDone.Error() + ": " + e.UnansweredError.Error()
-}
-
-func (e unrepeatedError) Unwrap() []error { return []error{errMayHaveBeenDone, e.UnansweredError} }
-
 // adjust changes the header that the node gets. What is right already stays
 // untouched: of an earlier attempt that failed, Go's client may still be writing
 // it.
-func (t *Transport) adjust(r *http.Request) {
+func (t *Transport) adjust(r *http.Request, address string, known bool) {
 	if t.NoVia && r.Header["Via"] != nil {
 		delete(r.Header, "Via")
 	}
-	if t.ClientIPHeader == "" {
-		return
-	}
-	address, known := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	if !known { // a probe
+	if t.ClientIPHeader == "" || !known { // a probe is nobody's
 		return
 	}
 	if values := r.Header[t.ClientIPHeader]; len(values) != 1 || values[0] != address {
 		r.Header[t.ClientIPHeader] = []string{address}
 	}
-}
-
-// isBodiless reports whether a request is over once its header is sent, and the
-// connection the node's until it has answered.
-func isBodiless(r *http.Request) bool {
-	if r.Body != nil && r.Body != http.NoBody && r.Body != (emptyBody{}) {
-		return false
-	}
-	return r.Header["Upgrade"] == nil && r.Header["Expect"] == nil && r.Method != http.MethodConnect && len(r.Trailer) == 0
-}
-
-// hasProxy reports whether there is a forward proxy between us and the node.
-func (t *Transport) hasProxy(r *http.Request) bool {
-	proxy, err := t.Transport.Proxy(r)
-	return proxy != nil || err != nil
 }
 
 // UnmarshalCaddyfile sets up the transport. Syntax:

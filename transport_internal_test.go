@@ -17,12 +17,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 // newTransport sets up a transport by its JSON.
-func newTransport(t *testing.T, settings string) *Transport {
+func newTransport(t testing.TB, settings string) *Transport {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
@@ -79,32 +78,39 @@ func TestOurClientIsUsedOnlyIfItDoesWhatIsSet(t *testing.T) {
 		`{"keep_alive": {"enabled": false}}`:    false,
 		`{"keep_alive": {"max_idle_conns": 9}}`: false,
 	} {
-		if transport := newTransport(t, settings); (transport.bodiless != nil) != ours {
+		if transport := newTransport(t, settings); (transport.own != nil) != ours {
 			t.Errorf("%s: used: %t", settings, !ours)
 		}
 	}
 }
 
-func TestTheOtherWayIsTakenByWhatHasABodyOrMore(t *testing.T) {
+func TestTheOtherWayIsTakenByWhatIsLongOrOfUnknownLength(t *testing.T) {
+	body := func(length int64) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", int(max(length, 0))))), length
+		}
+	}
 	for name, test := range map[string]struct {
-		change   func(*http.Request)
-		bodiless bool
+		change func(*http.Request)
+		short  bool
 	}{
-		"nothing":         {func(*http.Request) {}, true},
-		"no body":         {func(r *http.Request) { r.Body = http.NoBody }, true},
-		"nothing at all":  {func(r *http.Request) { r.Body = emptyBody{} }, true},
-		"a body":          {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("body")) }, false},
-		"a WebSocket":     {func(r *http.Request) { r.Header.Set("Upgrade", "websocket") }, false},
-		"an expectation":  {func(r *http.Request) { r.Header.Set("Expect", "100-continue") }, false},
-		"trailers":        {func(r *http.Request) { r.Trailer = http.Header{"X": nil} }, false},
-		"CONNECT":         {func(r *http.Request) { r.Method = http.MethodConnect }, false},
-		"an empty upload": {func(r *http.Request) { r.Method, r.Body = http.MethodPost, nil }, true},
+		"nothing":                  {func(*http.Request) {}, true},
+		"no body":                  {func(r *http.Request) { r.Body = http.NoBody }, true},
+		"a byte":                   {body(1), true},
+		"64 KiB":                   {body(64 << 10), true},
+		"a byte more":              {body(64<<10 + 1), false},
+		"a body of unknown length": {body(-1), false},
+		"a WebSocket":              {func(r *http.Request) { r.Header.Set("Upgrade", "websocket") }, false},
+		"an expectation":           {func(r *http.Request) { r.Header.Set("Expect", "100-continue") }, false},
+		"trailers":                 {func(r *http.Request) { r.Trailer = http.Header{"X": nil} }, false},
+		"CONNECT":                  {func(r *http.Request) { r.Method = http.MethodConnect }, false},
+		"an empty upload":          {func(r *http.Request) { r.Method, r.Body = http.MethodPost, nil }, true},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Body = nil
 		test.change(r)
-		if isBodiless(r) != test.bodiless {
-			t.Errorf("%s: bodiless: %t", name, !test.bodiless)
+		if isShort(r) != test.short {
+			t.Errorf("%s: sent in one go: %t", name, !test.short)
 		}
 	}
 }
@@ -133,21 +139,20 @@ func TestALongHeaderIsAnsweredWhileItIsSent(t *testing.T) {
 func TestTheTransportTellsWhoAsksAndNotThatItIsAProxy(t *testing.T) {
 	transport := newTransport(t, `{"client_ip_header": "x-real-ip", "no_via": true}`)
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: "192.0.2.1"}))
 	r.Header = http.Header{"Via": {"1.0 a", "1.1 Caddy"}, "X-Real-Ip": {"forged", "twice"}}
-	transport.adjust(r)
+	transport.adjust(r, "192.0.2.1", true)
 	if got := r.Header["X-Real-Ip"]; len(got) != 1 || got[0] != "192.0.2.1" || r.Header["Via"] != nil {
 		t.Errorf("%v", r.Header)
 	}
 	// Nothing is written twice: Go's client may be reading still.
 	before := &r.Header["X-Real-Ip"][0]
-	transport.adjust(r)
+	transport.adjust(r, "192.0.2.1", true)
 	if after := &r.Header["X-Real-Ip"][0]; before != after {
 		t.Error("written once more")
 	}
 	// A probe is nobody's.
 	probe := httptest.NewRequest(http.MethodGet, "/", nil)
-	transport.adjust(probe)
+	transport.adjust(probe, "", false)
 	if len(probe.Header) > 0 {
 		t.Errorf("%v", probe.Header)
 	}

@@ -58,12 +58,12 @@ var acts = []struct {
 }
 
 // holdConnections leaves so many idle connections between the edge and the node that
-// serves this client, and with our transport as many for requests with a body.
+// serves this client, and with our transport as many of Go's client, for long bodies.
 func holdConnections(b *browser, connections int) {
 	b.t.Helper()
 	var wait sync.WaitGroup
 	for range connections {
-		for method, body := range map[string][]byte{http.MethodGet: nil, http.MethodPost: []byte("{}")} {
+		for method, body := range map[string][]byte{http.MethodGet: nil, http.MethodPost: make([]byte, 65<<10)} {
 			wait.Go(func() {
 				if a, err := b.try(method, "/restpp/echo?sleep=0.05", body); err != nil || a.StatusCode != http.StatusOK {
 					b.t.Errorf("a connection could not be occupied: %v", err)

@@ -1,22 +1,20 @@
-// Package http1 asks servers by HTTP/1.1 what can be asked without a body, one
-// request after another on connections that it keeps.
+// Package http1 asks servers by HTTP/1.1 what can be asked in one piece, one request
+// after another on connections that it keeps.
 //
 // Go's own client has two goroutines for each connection, because a body may be on
-// its way while the answer is. A request without one needs neither: it is written
-// and its answer read where it was made, which spares the hand-overs between three
-// goroutines. What is written and read is left to Go, by [http.Request.Write] and
-// [http.ReadResponse].
+// its way while the answer is. A request whose body is known before the first byte
+// is sent needs neither: it is written at once and its answer read where it was made,
+// which spares the hand-overs between three goroutines. What is written and read is
+// left to Go, by [http.Request.Write] and [http.ReadResponse].
 package http1
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/textproto"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -25,18 +23,57 @@ import (
 // Client keeps connections to servers. All fields but Dial may be left out. It
 // must not be copied once used.
 type Client struct {
+	// Dial connects to an address. A dial outlives the request that began it: the
+	// connection may serve another.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// MaxIdle is how many idle connections to an address are kept.
 	MaxIdle int
-	// IdleTimeout is how long, for ever if 0.
+	// MaxConns is how many connections there may be to an address; 0 is any number.
+	// Requests beyond wait for one that is given back.
+	MaxConns int
+	// IdleTimeout is how long an idle connection is kept; 0 keeps it until the server
+	// closes it.
 	IdleTimeout time.Duration
-	// MaxHeader is how many bytes there may be before the body of an answer: 10 MiB
-	// if 0, as in Go's client.
-	MaxHeader int64
-	// ReadBuffer and WriteBuffer are the sizes of a connection's buffers: 4 KiB if 0.
-	ReadBuffer, WriteBuffer int
+	// Limits are those of answers whose request sets none.
+	Limits Limits
+	// ReadBuffer is the size of a connection's buffer: 4 KiB if 0.
+	ReadBuffer int
 
-	idle idle
+	pool pool
+}
+
+// Limits bound what comes before the body of an answer, informational answers
+// included. What is 0 is as in [DefaultLimits].
+type Limits struct {
+	Bytes int64
+	Lines int
+}
+
+var (
+	// DefaultLimits are what no server needs more than.
+	DefaultLimits = Limits{Bytes: 256 << 10, Lines: 1000}
+	// ProbeLimits are enough for the answer to a probe.
+	ProbeLimits = Limits{Bytes: 64 << 10, Lines: 100}
+)
+
+func (l Limits) or(other Limits) Limits {
+	if l.Bytes <= 0 {
+		l.Bytes = other.Bytes
+	}
+	if l.Lines <= 0 {
+		l.Lines = other.Lines
+	}
+	return l
+}
+
+// Terms are how a request is to be treated.
+type Terms struct {
+	// Body is the whole body of the request, whatever its own Body is.
+	Body []byte
+	// MayRepeat reports whether it does no harm to carry the request out twice.
+	MayRepeat func(*http.Request) bool
+	// Limits of the answer; those of the client where they are 0.
+	Limits Limits
 }
 
 // ErrTooLong is that a request's header is longer than what a server is sure to take
@@ -44,9 +81,9 @@ type Client struct {
 // writes.
 var ErrTooLong = errors.New("the request's header is too long")
 
-// longestHeader fits into the buffers that every system has for a connection, even
-// if the server reads nothing.
-const longestHeader = 16 << 10
+// surelyTaken fits into the buffers that every system has for a connection, even if
+// the server reads nothing.
+const surelyTaken = 16 << 10
 
 // UnansweredError is that the connection broke before the first byte of an answer.
 type UnansweredError struct {
@@ -72,147 +109,85 @@ func (e *UnansweredError) Timeout() bool {
 // Temporary implements net.Error.
 func (*UnansweredError) Temporary() bool { return false }
 
-const (
-	defaultMaxHeader = 10 << 20
-	defaultBuffer    = 4 << 10
-)
+// RequestError is that a request cannot be sent to anybody. Nothing was.
+type RequestError struct{ Reason error }
+
+func (e *RequestError) Error() string { return e.Reason.Error() }
+
+// Unwrap returns the reason.
+func (e *RequestError) Unwrap() error { return e.Reason }
+
+const defaultBuffer = 4 << 10
+
+// mostUnsent is how many connections are tried that take no byte of a request.
+const mostUnsent = 8
 
 // RoundTrip sends a request to the address in its URL and returns the answer. The
-// request has no body, or one that is empty; it does not ask to change protocols,
-// nor whether to continue.
+// request does not ask to change protocols, nor whether to continue.
 //
 // A server may close an idle connection just as the request goes out. Then it is
-// sent once more, on a new connection: always if none of it was sent, and otherwise
-// if mayRepeat says that it does no harm.
-func (c *Client) RoundTrip(req *http.Request, mayRepeat func(*http.Request) bool) (*http.Response, error) {
+// sent on another one if no byte of it was sent; and otherwise once more, on one that
+// is not idle, if it may be repeated.
+func (c *Client) RoundTrip(req *http.Request, terms Terms) (*http.Response, error) {
 	ctx := req.Context()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := validate(req); err != nil {
+	terms.Limits = terms.Limits.or(c.Limits).or(DefaultLimits)
+	out, err := prepare(req, terms.Body)
+	if err != nil {
 		return nil, err
 	}
 	address := req.URL.Host
 	if req.URL.Port() == "" {
 		address += ":80"
 	}
-	if conn := c.idle.take(address); conn != nil {
-		res, err := conn.exchange(req)
+	trace := httptrace.ContextClientTrace(ctx)
+	for unsent, useIdle := 0, true; ; {
+		conn, err := c.acquire(ctx, trace, address, useIdle)
+		if err != nil {
+			out.release()
+			return nil, err
+		}
+		reused := conn.reused
+		res, err := conn.exchange(req, trace, out, terms.Limits)
 		if err == nil {
 			return res, nil
 		}
 		var unanswered *UnansweredError
-		if !errors.As(err, &unanswered) || unanswered.Sent && !mayRepeat(req) {
+		switch {
+		case !errors.As(err, &unanswered) || !reused || !useIdle:
+			return nil, err
+		case !unanswered.Sent && unsent < mostUnsent:
+			unsent++
+		case !unanswered.Sent, terms.MayRepeat(req):
+			useIdle = false
+		default:
+			return nil, err
+		}
+		if out, err = prepare(req, terms.Body); err != nil {
 			return nil, err
 		}
 	}
-	dialled, err := c.Dial(ctx, address)
-	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, err
-	}
-	return c.newConnection(dialled, address).exchange(req)
 }
 
 // Close closes the connections that are idle, and the others when they become so.
-func (c *Client) Close() { c.idle.close() }
+func (c *Client) Close() { c.pool.close() }
 
-// exchange sends a request and reads the answer, up to its body. It leaves the
-// connection to the body, or closes it.
-func (c *connection) exchange(req *http.Request) (*http.Response, error) {
-	ctx := req.Context()
-	stop := context.AfterFunc(ctx, c.abort)
-	res, err := c.ask(req)
-	if err != nil {
-		stop()
-		c.abort()
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, err
-	}
-	answer := &body{ReadCloser: res.Body, ctx: ctx, conn: c, stop: stop, last: res.Close || req.Close}
-	if res.Body == http.NoBody {
-		answer.end(atEnd)
-	} else {
-		res.Body = answer
-	}
-	return res, nil
-}
-
-// ask writes a request and reads the header of the answer.
-func (c *connection) ask(req *http.Request) (*http.Response, error) {
-	c.sent, c.heard, c.broken, c.headerLeft = false, false, false, c.client.maxHeader()
-	if err := req.Write(c.writer); err != nil {
-		return nil, c.failure(err)
-	}
-	if err := c.writer.Flush(); err != nil {
-		return nil, c.failure(err)
-	}
-	for {
-		res, err := http.ReadResponse(c.reader, req)
-		if err != nil {
-			return nil, c.failure(err)
-		}
-		switch {
-		case res.StatusCode == http.StatusSwitchingProtocols:
-			return nil, errors.New("the server changes protocols, which it was not asked to")
-		case res.StatusCode < http.StatusContinue:
-			return nil, fmt.Errorf("status %d of the answer: expected three digits from 100 on", res.StatusCode)
-		case res.StatusCode >= http.StatusOK:
-			c.headerLeft = math.MaxInt64
-			return res, nil
-		}
-		trace := httptrace.ContextClientTrace(req.Context())
-		if trace == nil || trace.Got1xxResponse == nil {
-			continue
-		}
-		if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// failure is what became of a request, in words.
-func (c *connection) failure(err error) error {
-	switch {
-	case errors.Is(err, errHeaderTooLong):
-		return fmt.Errorf("the answer's header has more than %d bytes", c.client.maxHeader())
-	case !c.heard && c.broken:
-		return &UnansweredError{Reason: err, Sent: c.sent}
-	}
-	return err
-}
-
-func (c *Client) maxHeader() int64 {
-	if c.MaxHeader > 0 {
-		return c.MaxHeader
-	}
-	return defaultMaxHeader
-}
-
-// validate refuses what would make two requests of one, as Go's client does, and
-// what is too long.
+// validate refuses what would make two requests of one, as Go's client does.
 func validate(req *http.Request) error {
 	if req.Method != "" && !httpguts.ValidHeaderFieldName(req.Method) {
-		return fmt.Errorf("method %q is not one word", req.Method)
+		return fmt.Errorf("net/http: invalid method %q", req.Method)
 	}
-	length := len(req.Method) + len(req.URL.Path) + len(req.URL.RawQuery)
 	for name, values := range req.Header {
 		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("%q is not the name of a header field", name)
+			return fmt.Errorf("net/http: invalid header field name %q", name)
 		}
 		for _, value := range values {
 			if !httpguts.ValidHeaderFieldValue(value) {
-				return fmt.Errorf("the value of header field %q has a control character", name)
+				return fmt.Errorf("net/http: invalid header field value for %q", name)
 			}
-			length += len(name) + len(value)
 		}
-	}
-	if length > longestHeader {
-		return ErrTooLong
 	}
 	return nil
 }

@@ -125,9 +125,9 @@ func TestWhatAnIdleConnectionSaysIsNobodysAnswer(t *testing.T) {
 	}
 	_, _ = io.WriteString(*first.Load(), "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
 	eventually(t, "the connection has something to say", func() bool {
-		c.idle.mu.Lock()
-		defer c.idle.mu.Unlock()
-		return !c.idle.of[s.listener.Addr().String()][0].isQuiet()
+		c.pool.mu.Lock()
+		defer c.pool.mu.Unlock()
+		return !c.pool.of[s.listener.Addr().String()].idle[0].isQuiet()
 	})
 	if content, err := s.get(c); content != "ok" || err != nil {
 		t.Errorf("%q, %v", content, err)
@@ -417,6 +417,7 @@ func TestADialThatIsGivenUpSaysSo(t *testing.T) {
 		<-ctx.Done()
 		return nil, errors.New("dial failed")
 	}}
+	t.Cleanup(c.Close)
 	s := startServer(t, says(ok))
 	if _, err := c.RoundTrip(s.request(ctx), always); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
@@ -436,10 +437,10 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 			s.occupy(c, 3)
 			eventually(t, "none is open", func() bool { return s.open.Load() == 0 })
 		}
-		c.idle.mu.Lock()
-		defer c.idle.mu.Unlock()
-		if len(c.idle.of) > 0 {
-			t.Errorf("addresses of nothing are kept: %v", c.idle.of)
+		c.pool.mu.Lock()
+		defer c.pool.mu.Unlock()
+		if len(c.pool.of) > 0 {
+			t.Errorf("addresses of nothing are kept: %v", c.pool.of)
 		}
 	})
 	t.Run("each after its own", func(t *testing.T) {
@@ -495,7 +496,7 @@ func TestALongHeaderIsRefused(t *testing.T) {
 		return true
 	})
 	c := newClient(t)
-	c.MaxHeader = 5000
+	c.Limits.Bytes = 5000
 	for want, fails := range map[int]bool{10: false, 45: false, 50: true, 500: true} {
 		r := s.request(t.Context())
 		r.Header.Set("X-Want", strings.Repeat("x", want))

@@ -19,8 +19,9 @@ type connection struct {
 	client  *Client
 	address string
 	reader  *bufio.Reader
-	writer  *bufio.Writer
 	abort   func() // closes it
+	gone    atomic.Bool
+	reused  bool // it was idle, or another request's
 	since   time.Time
 
 	raw   syscall.RawConn
@@ -28,49 +29,45 @@ type connection struct {
 	quiet bool // what the last look found
 
 	// Of the request that it serves:
-	sent       bool  // a byte of it was
-	heard      bool  // a byte of the answer was
-	broken     bool  // writing or reading failed
-	headerLeft int64 // how much may still come before the body
+	sending *sending // nil if it was written at once
+	sent    bool     // a byte of it was, as far as it was written at once
+	heard   bool     // a byte of the answer was
+	broken  bool     // writing or reading failed
+	header  header
 }
 
-var errHeaderTooLong = errors.New("header too long")
-
 func (c *Client) newConnection(dialled net.Conn, address string) *connection {
-	size := func(set int) int {
-		if set > 0 {
-			return set
-		}
-		return defaultBuffer
-	}
 	conn := &connection{Conn: dialled, client: c, address: address}
-	conn.reader = bufio.NewReaderSize(conn, size(c.ReadBuffer))
-	conn.writer = bufio.NewWriterSize(conn, size(c.WriteBuffer))
-	conn.abort = func() { _ = dialled.Close() }
+	size := c.ReadBuffer
+	if size <= 0 {
+		size = defaultBuffer
+	}
+	conn.reader = bufio.NewReaderSize(conn, size)
+	conn.abort = conn.close
 	conn.prepareToLook()
 	return conn
 }
 
-// Write sends.
-func (c *connection) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.sent = c.sent || n > 0
-	c.broken = c.broken || err != nil
-	return n, err
+// close closes the connection, once, and makes room for another.
+func (c *connection) close() {
+	if c.gone.CompareAndSwap(false, true) {
+		_ = c.Conn.Close()
+		c.client.lost(c.address)
+	}
 }
 
 // Read receives.
 func (c *connection) Read(p []byte) (int, error) {
-	if c.headerLeft <= 0 {
-		return 0, errHeaderTooLong
-	}
-	if int64(len(p)) > c.headerLeft {
-		p = p[:c.headerLeft]
+	p, err := c.header.room(p)
+	if err != nil {
+		return 0, err
 	}
 	n, err := c.Conn.Read(p)
 	c.heard = c.heard || n > 0
 	c.broken = c.broken || err != nil
-	c.headerLeft -= int64(n)
+	if long := c.header.take(p[:n]); long != nil {
+		return 0, long
+	}
 	return n, err
 }
 
@@ -126,9 +123,9 @@ func (b *body) end(how int32) {
 	if !b.state.CompareAndSwap(open, how) {
 		return
 	}
-	if !b.stop() || how != atEnd || b.last || b.conn.reader.Buffered() > 0 {
-		b.conn.abort()
+	if !b.stop() || how != atEnd || b.last || b.conn.reader.Buffered() > 0 || !b.conn.isSent() {
+		b.conn.close()
 		return
 	}
-	b.conn.client.idle.put(b.conn)
+	b.conn.client.giveBack(b.conn)
 }

@@ -106,8 +106,10 @@ func newClient(t *testing.T) *Client {
 	return c
 }
 
-func always(*http.Request) bool { return true }
-func never(*http.Request) bool  { return false }
+var (
+	always = Terms{MayRepeat: func(*http.Request) bool { return true }}
+	never  = Terms{MayRepeat: func(*http.Request) bool { return false }}
+)
 
 func (s *server) request(ctx context.Context) *http.Request {
 	s.t.Helper()

@@ -1,0 +1,210 @@
+package tigergraph
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
+)
+
+// liveRequest is one of a client's.
+func liveRequest(t testing.TB, ctx context.Context, method, url string, body io.Reader, length int64) *http.Request {
+	t.Helper()
+	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: "192.0.2.1"})
+	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = length
+	return r
+}
+
+// gone is an address at which nobody listens.
+func gone(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return "http://" + listener.Addr().String()
+}
+
+// Whose doing the end of a request was is told on both ways.
+func TestEachAttemptIsObserved(t *testing.T) {
+	saying := func(answer string) string {
+		return "http://" + serveRaw(t, func(conn net.Conn) {
+			_, _ = conn.Read(make([]byte, 100_000))
+			_, _ = io.WriteString(conn, answer)
+		})
+	}
+	fails := func(before int) io.Reader {
+		return io.MultiReader(strings.NewReader(strings.Repeat("x", before)), iotest.ErrReader(errors.New("cut off")))
+	}
+	ok, nothing := saying("HTTP/1.1 201 Created\r\nX-Is: there\r\nContent-Length: 0\r\n\r\n"), gone(t)
+	silent := saying("")
+	for _, way := range []struct {
+		name string
+		body func(length int) (io.Reader, int64)
+	}{
+		{"ours", func(length int) (io.Reader, int64) {
+			return strings.NewReader(strings.Repeat("x", length)), int64(length)
+		}},
+		{"Go's", func(length int) (io.Reader, int64) { return strings.NewReader(strings.Repeat("x", length)), -1 }},
+	} {
+		full, length := way.body(10)
+		cut := int64(20)
+		if length < 0 {
+			cut = -1
+		}
+		left, leave := context.WithCancel(t.Context())
+		leave()
+		for _, test := range []struct {
+			name, url string
+			ctx       context.Context
+			body      io.Reader
+			length    int64
+			field     string
+			outcome   outcome
+		}{
+			{"an answer", ok, t.Context(), full, length, "", answered},
+			{"nobody there", nothing, t.Context(), strings.NewReader("0123456789"), length, "", neverLeft},
+			{"no answer", silent, t.Context(), strings.NewReader("0123456789"), length, "", broke},
+			{"no HTTP", saying("what\r\n\r\n"), t.Context(), strings.NewReader("0123456789"), length, "", garbled},
+			{"too many lines", saying("HTTP/1.1 200 OK\r\n" + strings.Repeat("a: b\r\n", 1000) + "\r\n"), t.Context(), strings.NewReader("0123456789"), length, "", garbled},
+			{"too many bytes", saying("HTTP/1.1 200 OK\r\nA:" + strings.Repeat(" ", 256<<10) + "\r\n\r\n"), t.Context(), strings.NewReader("0123456789"), length, "", garbled},
+			{"a flood of 103", saying(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 2000)), t.Context(), strings.NewReader("0123456789"), length, "", garbled},
+			{"a body that is cut off", ok, t.Context(), fails(10), cut, "", clientFault},
+			{"a body that is cut off of a node that is not there", nothing, t.Context(), fails(10), cut, "", clientFault},
+			{"a header that cannot be sent", ok, t.Context(), strings.NewReader("0123456789"), length, "a\nb", clientFault},
+			{"nobody who waits", ok, left, strings.NewReader("0123456789"), length, "", clientGone},
+		} {
+			t.Run(way.name+", "+test.name, func(t *testing.T) {
+				if way.name == "Go's" && strings.HasSuffix(test.name, "not there") {
+					t.Skip("the connection is what comes first")
+				}
+				transport := newTransport(t, `{}`)
+				var seen []attempt
+				transport.observe = func(_ *http.Request, a attempt) { seen = append(seen, a) }
+				r := liveRequest(t, test.ctx, http.MethodPost, test.url, test.body, test.length)
+				if test.field != "" {
+					r.Header["X-Field"] = []string{test.field}
+				}
+				res, err := transport.RoundTrip(r)
+				if err == nil {
+					res.Body.Close()
+				}
+				if len(seen) != 1 {
+					t.Fatalf("%d attempts", len(seen))
+				}
+				a := seen[0]
+				if a.outcome != test.outcome || a.probe || "http://"+a.node != test.url || a.started.IsZero() || !errors.Is(err, a.err) {
+					t.Errorf("%+v, error %v", a, err)
+				}
+				if a.outcome == answered && (a.status != http.StatusCreated || a.header.Get("X-Is") != "there") {
+					t.Errorf("%+v", a)
+				}
+				var client *http1.ClientBodyError
+				var known caddyhttp.HandlerError
+				if cut := strings.HasPrefix(test.name, "a body"); errors.As(err, &client) != cut || cut && (!errors.As(err, &known) || known.StatusCode != http.StatusBadRequest) {
+					t.Errorf("error %v of status %d", err, known.StatusCode)
+				}
+			})
+		}
+	}
+}
+
+// A probe's answer has closer limits, on both ways.
+func TestAProbesAnswerIsBoundedMore(t *testing.T) {
+	node := "http://" + serveRaw(t, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 10_000))
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"+strings.Repeat("A: b\r\n", 110)+"\r\n")
+	})
+	for name, settings := range map[string]string{"ours": `{}`, "Go's": `{"read_timeout": "1h"}`} {
+		transport := newTransport(t, settings)
+		ask := func(r *http.Request) error {
+			res, err := transport.RoundTrip(r)
+			if err == nil {
+				res.Body.Close()
+			}
+			return err
+		}
+		probe, err := http.NewRequestWithContext(t.Context(), http.MethodGet, node, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ask(probe); err == nil || !strings.Contains(err.Error(), "exceeded 100 lines") {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if err := ask(liveRequest(t, t.Context(), http.MethodGet, node, nil, 0)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTheLimitOfAnAnswersHeaderCanBeSet(t *testing.T) {
+	node := "http://" + serveRaw(t, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 10_000))
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: "+strings.Repeat("b", 300<<10)+"\r\n\r\n")
+	})
+	for settings, fits := range map[string]bool{`{}`: false, `{"max_response_header_size": 400000}`: true} {
+		transport := newTransport(t, settings)
+		for _, body := range []int64{0, -1} {
+			var content io.Reader
+			if body < 0 {
+				content = strings.NewReader("x")
+			}
+			res, err := transport.RoundTrip(liveRequest(t, t.Context(), http.MethodPost, node, content, body))
+			if err == nil {
+				res.Body.Close()
+			}
+			if fits != (err == nil) {
+				t.Errorf("%s: %v", settings, err)
+			}
+		}
+	}
+}
+
+// What was read of a body before a node could not be reached goes to the next.
+func TestABodyThatWasReadIsKeptForTheNextNode(t *testing.T) {
+	var got string
+	var once sync.WaitGroup
+	once.Add(1)
+	node := "http://" + serveRaw(t, func(conn net.Conn) {
+		request := make([]byte, 10_000)
+		n, _ := conn.Read(request)
+		got = string(request[:n])
+		once.Done()
+		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+	})
+	transport := newTransport(t, `{}`)
+	r := liveRequest(t, t.Context(), http.MethodPost, gone(t), nil, 7)
+	r.Body = &struct{ io.ReadCloser }{io.NopCloser(strings.NewReader("content"))}
+	_, err := transport.RoundTrip(r.WithContext(r.Context()))
+	if _, is := err.(reverseproxy.DialError); !is { //nolint:errorlint // as Caddy does
+		t.Fatalf("%T: %v", err, err)
+	}
+	next := liveRequest(t, t.Context(), http.MethodPost, node, nil, 7)
+	r.URL = next.URL
+	res, err := transport.RoundTrip(r.WithContext(r.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	once.Wait()
+	if !strings.HasSuffix(got, "\r\n\r\ncontent") {
+		t.Errorf("the node was sent %q", got)
+	}
+}
