@@ -39,6 +39,9 @@ func init() {
 // so that `query_status`, `query_result` and `abortquery` reach it, whoever asks. Up to
 // 65536 queries are remembered, over reloads. If that node cannot be used, the
 // answer is 503, for the others would say that there is no such query.
+// - What must not be carried out twice is answered 425 (Too Early) where it comes in
+// TLS early data: Caddy accepts these over HTTP/3, and anybody on the way can send
+// them again. So it is where a proxy in front says `Early-Data: 1`.
 type Handler struct{}
 
 // retryAfter is how many seconds a client is asked to wait where no node is left:
@@ -55,6 +58,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // ServeHTTP serves the request with what comes next.
 func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := refuseEarly(r); err != nil {
+		return err
+	}
 	ww := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r}
 	if asyncquery.IsSubmit(r) {
 		ww.submission = new(asyncquery.Response)
