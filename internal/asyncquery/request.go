@@ -13,11 +13,12 @@ import (
 )
 
 // IsSubmit reports whether a request runs a query asynchronously. Generated
-// clients send the field with the value false, too.
+// clients send the field with the value false, too; and who sends it with every
+// request sends it with follow-ups, which run nothing.
 func IsSubmit(r *http.Request) bool {
 	values := r.Header["Gsql-Async"]
 	return len(values) > 0 && strings.EqualFold(strings.TrimSpace(values[0]), "true") &&
-		service.Of(r.URL.Path) == service.RESTPP
+		service.Of(r.URL.Path) == service.RESTPP && !IsFollowUp(r.URL.Path)
 }
 
 // IsFollowUp reports whether a request asks RESTPP for asynchronous queries, or
