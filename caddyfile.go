@@ -49,7 +49,7 @@ import (
 // The affinity is given as an argument or as an option, not both.
 func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	seen := make(once)
+	seen := make(given)
 	if d.NextArg() {
 		seen["affinity"] = true
 		if err := p.unmarshalAffinity(d); err != nil {
@@ -82,7 +82,7 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // eachOption hands the options of a block to a function, each at most once but those
 // of which there may be several.
-func eachOption(d *caddyfile.Dispenser, seen once, several []string, read func(option string) error) error {
+func eachOption(d *caddyfile.Dispenser, seen given, several []string, read func(option string) error) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if !slices.Contains(several, option) {
@@ -177,7 +177,7 @@ func (c *Cookie) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return fmt.Errorf("cookie takes a block of options, not the argument '%s'", d.Val())
 	}
-	err := eachOption(d, make(once), nil, func(option string) error {
+	err := eachOption(d, make(given), nil, func(option string) error {
 		if err := c.unmarshalOption(d, option); err != nil {
 			return err
 		}
@@ -404,10 +404,10 @@ func prefixArgument(d *caddyfile.Dispenser, option string, most int) (int, error
 	return bits, checkPrefix(option, bits, most)
 }
 
-// once refuses options that are given a second time.
-type once map[string]bool
+// given refuses options that are given a second time.
+type given map[string]bool
 
-func (o once) check(option string) error {
+func (o given) check(option string) error {
 	if o[option] {
 		return fmt.Errorf("%s is already specified", option)
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -39,6 +41,11 @@ func init() {
 // so that `query_status`, `query_result` and `abortquery` reach it, whoever asks. Up to
 // 65536 queries are remembered, over reloads. If that node cannot be used, the
 // answer is 503, for the others would say that there is no such query.
+// - An answer may pause, and end, as late as the node likes, although Caddy gives up
+// writing a minute after the last byte (`write_idle` of the server's time-outs).
+// - What must not be carried out twice is answered 425 (Too Early) where it comes in
+// TLS early data: Caddy accepts these over HTTP/3, and anybody on the way can send
+// them again. So it is where a proxy in front says `Early-Data: 1`.
 type Handler struct{}
 
 // retryAfter is how many seconds a client is asked to wait where no node is left:
@@ -55,16 +62,41 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // ServeHTTP serves the request with what comes next.
 func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := refuseEarly(r); err != nil {
+		return err
+	}
+	if done, failed := mayHaveBeenDone(w, r); done && failed {
+		// An error of an error route would be answered with the status of the first.
+		w.WriteHeader(http.StatusBadGateway)
+		return nil
+	} else if done {
+		return caddyhttp.Error(http.StatusBadGateway, once.ErrMayHaveBeenDone)
+	} else if failed {
+		takeBackRetryAfter(w.Header())
+	}
 	ww := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r}
+	ww.before.Note(w.Header())
 	if asyncquery.IsSubmit(r) {
 		ww.submission = new(asyncquery.Response)
 	}
+	body := keepUpload(r)
 	returned := false
 	defer func() {
-		if !returned && ww.wroteHeader {
+		_ = ww.Header() // as the final response is to have it, whoever writes that
+		if body != nil {
+			r.Body = body.ReadCloser
+		}
+		if !ww.wroteHeader {
+			return
+		}
+		ww.renewWriteDeadline()
+		switch {
+		case !returned:
 			// The answer broke off. A client that had seen no byte of it might
 			// send the request once more.
 			_ = ww.FlushError()
+		case body != nil:
+			body.drain(ww)
 		}
 	}()
 	err := next.ServeHTTP(ww, r)
@@ -83,15 +115,24 @@ type responseWriter struct {
 	// submission is the answer to the submission of an asynchronous query, until
 	// its id is known.
 	submission *asyncquery.Response
+	// before is what the site had set on the response, and final what an
+	// informational one must not take away from it.
+	before response.Before
+	final  http.Header
 }
 
 // WriteHeader adjusts the header if it is that of the answer. Others may come
 // first, with a status of 1xx; but after 101 there is none.
 func (w *responseWriter) WriteHeader(status int) {
-	if !w.wroteHeader && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
+	switch {
+	case w.wroteHeader:
+	case status >= http.StatusOK || status == http.StatusSwitchingProtocols:
 		w.wroteHeader = true
 		leaveCompany(w.request)
 		w.adjust(status)
+	default:
+		w.writeInformational(status)
+		return
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -205,24 +246,42 @@ func (w *responseWriter) answerError(err error) error {
 	return err
 }
 
+// takeBackRetryAfter removes what answerError left, where an error route gives the
+// request to other nodes.
+func takeBackRetryAfter(header http.Header) {
+	if values := header["Retry-After"]; len(values) == 1 && values[0] == retryAfter {
+		delete(header, "Retry-After")
+	}
+}
+
 // dropForeignCookies removes cookies of the policy's name that lead to another node
 // than the one that was chosen, or to none: a node's own, or those of another edge
-// behind this one.
+// behind this one. One for a node that is down by now would take a browser back that
+// has moved meanwhile.
 func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure bool) {
 	if !response.Has(header["Set-Cookie"], p.cookie.name) {
 		return
 	}
 	chosen, roster := chosenFor(r), p.roster.Load()
+	found := false
 	kept := slices.DeleteFunc(header["Set-Cookie"], func(line string) bool {
 		value, ours := affinity.SetCookieValue(line, p.cookie.name)
-		if !ours || value == "" && slices.Contains(p.cookie.stale(r.Host, secure), line) {
+		switch {
+		case !ours, value == "" && slices.Contains(p.cookie.stale(r.Host, secure), line):
 			return false
+		case found: // one is enough
+			return true
 		}
 		if roster.tokens == nil { // no policy could have set one
 			return true
 		}
 		pin, valid := roster.tokens.Lookup(value)
-		return !valid || !slices.Contains(chosen, roster.members[pin.Node])
+		if !valid {
+			return true
+		}
+		m := roster.members[pin.Node]
+		found = slices.Contains(chosen, m) && (m.prober == nil || m.prober.verdict(service.GUI) != health.Down)
+		return !found
 	})
 	if len(kept) > 0 {
 		header["Set-Cookie"] = kept

@@ -366,7 +366,7 @@ func (s *Services) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("unexpected argument '%s' after '%s'", d.Val(), "health_check services")
 	}
-	err := eachOption(d, make(once), []string{"header"}, func(option string) error {
+	err := eachOption(d, make(given), []string{"header"}, func(option string) error {
 		if err := s.unmarshalOption(d, option); err != nil {
 			return err
 		}

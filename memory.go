@@ -154,15 +154,17 @@ func setNewestVisit(r *http.Request, v *visit) {
 	}
 }
 
-// choiceFor returns the policy that chose a node for the request, nil if none
-// did, and whether the client came over TLS.
+// choiceFor returns the policy that chose a node for the request, the last if there
+// were several and nil if none did, and whether the client came over TLS.
 func choiceFor(r *http.Request) (policy *Policy, secure bool) {
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	switch memory := vars[memoryKey].(type) {
-	case *choice:
-		return memory.policy, memory.secure
-	case *visit:
-		return memory.policy, memory.secure
+	if only, ok := vars[memoryKey].(*choice); ok && newestVisit(r) == nil {
+		return only.policy, only.secure
+	}
+	if vars[memoryKey] != nil {
+		if newest := newestOf(r); newest != nil {
+			return newest.policy, newest.secure
+		}
 	}
 	return nil, isSecure(r, vars, false)
 }

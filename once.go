@@ -6,7 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 
-	sending "github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
 )
 
 // sendOnce readies the proxy's copy of a request so that its transport cannot repeat
@@ -14,7 +14,7 @@ import (
 // itself, when the header is as it will be sent.
 func (p *Policy) sendOnce(r *http.Request) {
 	if !p.ourTransport {
-		sending.Ready(r, p.rekeys)
+		once.Ready(r, p.rekeys)
 	}
 }
 

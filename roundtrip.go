@@ -17,7 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
-	sending "github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -122,7 +122,7 @@ func (t *Transport) send(r *http.Request, vars map[string]any, a *attempt) (*htt
 // read before it is sent, and whether the connection is the node's then until it has
 // answered.
 func isShort(r *http.Request) bool {
-	if !sending.IsEmpty(r) && (r.ContentLength <= 0 || r.ContentLength > http1.MostBody || len(r.TransferEncoding) > 0) {
+	if !once.IsEmpty(r) && (r.ContentLength <= 0 || r.ContentLength > http1.MostBody || len(r.TransferEncoding) > 0) {
 		return false
 	}
 	return r.Header["Upgrade"] == nil && r.Header["Expect"] == nil && r.Method != http.MethodConnect && len(r.Trailer) == 0
@@ -140,7 +140,7 @@ type keptBody struct {
 // readBody reads the body of a request to its end, once: a proxy that tries again
 // has the same one.
 func (t *Transport) readBody(r *http.Request, vars map[string]any) ([]byte, error) {
-	if sending.IsEmpty(r) {
+	if once.IsEmpty(r) {
 		return nil, nil
 	}
 	comparable := reflect.TypeOf(r.Body).Kind() == reflect.Pointer
@@ -192,11 +192,11 @@ func (*wholeBody) Close() error { return nil }
 type unrepeatedError struct{ *http1.UnansweredError }
 
 func (e unrepeatedError) Error() string {
-	return sending.ErrMayHaveBeenDone.Error() + ": " + e.UnansweredError.Error()
+	return once.ErrMayHaveBeenDone.Error() + ": " + e.UnansweredError.Error()
 }
 
 func (e unrepeatedError) Unwrap() []error {
-	return []error{sending.ErrMayHaveBeenDone, e.UnansweredError}
+	return []error{once.ErrMayHaveBeenDone, e.UnansweredError}
 }
 
 // forwardProxy is what the network proxy said to a request.
@@ -239,11 +239,11 @@ func (t *Transport) sendGoesWay(r *http.Request, a *attempt) (*http.Response, er
 		Got1xxResponse:       way.got1xx,
 	}))
 	var body *watchedBody
-	if !sending.IsEmpty(r) {
+	if !once.IsEmpty(r) {
 		body = &watchedBody{ReadCloser: r.Body}
 		r.Body = body
 	}
-	sending.Ready(r, false)
+	once.Ready(r, false)
 	res, err := t.HTTPTransport.RoundTrip(r)
 	if err == nil {
 		limit := http1.DefaultLimits.Lines

@@ -27,7 +27,7 @@ func BenchmarkTransport(b *testing.B) {
 					for pb.Next() {
 						r := liveRequest(b, b.Context(), method, node.URL+"/restpp/query/g/q", nil, 0)
 						if method == http.MethodPost {
-							r.Body, r.ContentLength = &upload{bytes.NewReader(content)}, int64(len(content))
+							r.Body, r.ContentLength = &repeatableUpload{bytes.NewReader(content)}, int64(len(content))
 						}
 						res, err := transport.RoundTrip(r)
 						if err != nil {
@@ -42,7 +42,7 @@ func BenchmarkTransport(b *testing.B) {
 	}
 }
 
-// upload is a body as a server has it: nothing that Go's client knows.
-type upload struct{ io.Reader }
+// repeatableUpload is a body as a server has it: nothing that Go's client knows.
+type repeatableUpload struct{ io.Reader }
 
-func (*upload) Close() error { return nil }
+func (*repeatableUpload) Close() error { return nil }

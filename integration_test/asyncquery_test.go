@@ -243,3 +243,27 @@ func TestAnswersToSubmissionsPassUnchanged(t *testing.T) {
 		t.Errorf("an answer that breaks off is whole: %d %q", a.StatusCode, a.body)
 	}
 }
+
+// A program may send GSQL-ASYNC with all that it asks for.
+func TestAFollowUpIsNoSubmission(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check off"))
+	clients := e.clients(20)
+	id := submit(clients[0], "q")
+	for _, node := range nodes { // each of which now claims the query
+		node.SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Answer, Status: 200, Path: "/restpp/query", ContentType: "application/json", Body: `{"requestid":"` + id + `"}`})
+	}
+	for _, client := range clients {
+		client.get("/restpp/query_status?requestid=other", "GSQL-ASYNC", "true")
+		client.get("/restpp/query/social/q", "GSQL-ASYNC", "true")
+	}
+	for _, node := range nodes {
+		node.ClearFaults()
+	}
+	for i, client := range clients {
+		if !isKnown(client, id) {
+			t.Errorf("client %d does not reach the node of the query any more", i)
+		}
+	}
+}

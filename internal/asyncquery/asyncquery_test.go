@@ -25,6 +25,9 @@ func TestSubmissions(t *testing.T) {
 		{"//restpp/query/social/friends", "true", true},
 		{"/api/restpp/query/social/friends", "true", false},
 		{"/gsqlserver/interpreted_query", "true", false},
+		{"/restpp/query_status?requestid=a", "true", false},
+		{"/restpp/query_result?requestid=a", "true", false},
+		{"//restpp/abortquery/social?requestid=a", "true", false},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "http://edge"+test.target, nil)
 		if test.async != "" {
@@ -157,6 +160,10 @@ func TestClustersMayGiveTheSameID(t *testing.T) {
 	if got := find(m, "requestid=a"); got != "a1 b1" {
 		t.Errorf("%q, want those of both", got)
 	}
+	m.Remember("a", "a2")
+	if got := find(m, "requestid=a"); got != "a1 b1 a2" {
+		t.Errorf("%q: the id was taken over", got)
+	}
 	for i := range 100 {
 		m.Remember("a", fmt.Sprint(i))
 	}
@@ -263,7 +270,7 @@ func FuzzFollowUp(f *testing.F) {
 			t.Errorf("%q is a follow-up: %t", path, got)
 		}
 		r := &http.Request{URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{"Gsql-Async": {async}}}
-		isSubmit := isRESTPP && strings.ToLower(strings.TrimSpace(async)) == "true"
+		isSubmit := isRESTPP && !isFollowUp && strings.ToLower(strings.TrimSpace(async)) == "true"
 		if got := IsSubmit(r); got != isSubmit {
 			t.Errorf("%q with GSQL-ASYNC %q is a submission: %t", path, async, got)
 		}

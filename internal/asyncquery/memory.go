@@ -2,6 +2,7 @@ package asyncquery
 
 import (
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -30,15 +31,15 @@ func NewMemory(keep time.Duration, most uint64) *Memory {
 	)}
 }
 
-// Remember notes that a node has taken a query.
+// Remember notes that a node has taken a query. A node that names an id which
+// another has given comes behind that, and does not take it over.
 func (m *Memory) Remember(id, address string) {
-	addresses := []string{address}
+	var addresses []string
 	if item := m.nodes.Get(id); item != nil {
-		for _, other := range item.Value() {
-			if other != address && len(addresses) < mostNodes {
-				addresses = append(addresses, other)
-			}
-		}
+		addresses = item.Value()
+	}
+	if !slices.Contains(addresses, address) && len(addresses) < mostNodes {
+		addresses = append(slices.Clip(addresses), address)
 	}
 	m.nodes.Set(id, addresses, ttlcache.DefaultTTL)
 	m.used.Store(true)

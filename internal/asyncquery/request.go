@@ -12,9 +12,10 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
-// IsSubmit reports whether a request runs a query asynchronously.
+// IsSubmit reports whether a request runs a query asynchronously. Who sends the field
+// for that with every request sends it with follow-ups, which run nothing.
 func IsSubmit(r *http.Request) bool {
-	return service.IsAsync(r.Header) && service.Of(r.URL.Path) == service.RESTPP
+	return service.IsAsync(r.Header) && service.Of(r.URL.Path) == service.RESTPP && !IsFollowUp(r.URL.Path)
 }
 
 // IsFollowUp reports whether a request asks RESTPP for asynchronous queries, or

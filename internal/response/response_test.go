@@ -82,3 +82,30 @@ func TestRenameKeepsValuesAndOrder(t *testing.T) {
 		t.Errorf("%q, want %q", header, want)
 	}
 }
+
+func TestSplitTellsANodesFieldsFromTheSites(t *testing.T) {
+	header := http.Header{"X-Site": {"1"}, "Link": {"</site.css>"}, "Date": nil, "Set-Cookie": {"site=1"}}
+	for i := range 20 {
+		header[http.CanonicalHeaderKey("x-more-"+string(rune('a'+i)))] = []string{"1"}
+	}
+	want := maps.Clone(header)
+	want["Set-Cookie"] = []string{"site=1", "ours=1", "ours=forged"}
+	var before Before
+	before.Note(header)
+	header.Add("Set-Cookie", "ours=1")
+	header.Add("Set-Cookie", "node=1")
+	header.Add("Set-Cookie", "ours=forged")
+	header.Add("Link", "</node.css>")
+	header.Add("X-Node", "1")
+	final := before.Split(header, func(cookie string) bool { return cookie[:5] == "ours=" })
+	if !maps.EqualFunc(final, want, slices.Equal) {
+		t.Errorf("the final header: %v", final)
+	}
+	said := http.Header{"Set-Cookie": {"node=1"}, "Link": {"</node.css>"}, "X-Node": {"1"}}
+	if !maps.EqualFunc(header, said, slices.Equal) {
+		t.Errorf("the informational header: %v", header)
+	}
+	if final.Add("Link", "</more.css>"); header.Get("Link") != "</node.css>" {
+		t.Error("the two share their values")
+	}
+}

@@ -1,0 +1,61 @@
+package tigergraph
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// A site may have a second proxy behind the first: in an error route, or in a route
+// for some of the first one's answers (`handle_response`). It gets the same request
+// once more.
+
+// mayHaveBeenDone reports whether a proxy before this one may have had a request
+// carried out that must not be carried out twice. It is told from the error that led
+// here; where none did, the first one's answer has.
+func mayHaveBeenDone(w http.ResponseWriter, r *http.Request) (mayBe, failed bool) {
+	failure, failed := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
+	if !failed && !isWithinAnother(w) {
+		return false, false
+	}
+	if policy, _ := choiceFor(r); policy == nil || service.Repeatable(r) {
+		return false, failed
+	}
+	return !failed || !isUnsent(failure), failed
+}
+
+// isWithinAnother reports whether another handler of ours is waiting for this one.
+func isWithinAnother(w http.ResponseWriter) bool {
+	for {
+		if _, another := w.(*responseWriter); another {
+			return true
+		}
+		outer, wraps := w.(interface{ Unwrap() http.ResponseWriter })
+		if !wraps {
+			return false
+		}
+		w = outer.Unwrap()
+	}
+}
+
+// isUnsent reports whether an error of the proxy says that no byte of the request
+// reached any node. It is the error of the last attempt, but a request that must not
+// be carried out twice has no attempt after one that might have been.
+func isUnsent(err error) bool {
+	var dial reverseproxy.DialError
+	var unanswered *http1.UnansweredError
+	switch {
+	case errors.As(err, &dial):
+		return true
+	case errors.As(err, &unanswered):
+		return !unanswered.Sent
+	}
+	// Without an attempt there is no node to ask; after one the proxy says 502.
+	var failure caddyhttp.HandlerError
+	return errors.As(err, &failure) && failure.StatusCode == http.StatusServiceUnavailable
+}

@@ -1,0 +1,91 @@
+package integration_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
+)
+
+// secondProxies are sites with a proxy to other nodes behind the first.
+func secondProxies(first, second []*tgnode.Node) map[string]string {
+	behind := cluster(second, "health_check off")
+	return map[string]string{
+		"handle_errors":   cluster(first, "health_check off\nmax_fails 1000") + "\nhandle_errors {\n" + behind + "\n}",
+		"handle_response": cluster(first, "health_check off\nmax_fails 1000\n@broken status 5xx\nhandle_response @broken {\n"+behind+"\n}"),
+	}
+}
+
+func TestASecondProxyDoesNothingTwice(t *testing.T) {
+	firstCluster, first := startCluster(t, 2)
+	secondCluster, second := startCluster(t, 1)
+	for name, site := range secondProxies(first, second) {
+		t.Run(name, func(t *testing.T) {
+			fault := tgnode.Fault{Mode: tgnode.Reset}
+			if name == "handle_response" {
+				fault.Mode = tgnode.Died // the first has the node's answer
+			}
+			for _, node := range first {
+				node.SetFault(tgnode.All, fault)
+			}
+			e := newEdge(t)
+			e.load(site)
+			b := e.newBrowser(2)
+			for i, act := range acts {
+				firstCluster.Ledger().Reset()
+				secondCluster.Ledger().Reset()
+				if strings.HasPrefix(act.target, "/api/restpp/") {
+					continue // which the stand-in's application server does not pass on
+				}
+				var body []byte
+				if act.body != "" {
+					body = []byte(act.body)
+				}
+				a := b.do(act.method, act.target, body, act.fields...)
+				if done := firstCluster.Ledger().Total(); done != 1 && act.method != http.MethodOptions {
+					t.Errorf("%d: %s %s was done %d times by the first", i, act.method, act.target, done)
+				}
+				if done := secondCluster.Ledger().Total(); done != 0 || a.StatusCode != http.StatusBadGateway || len(a.Cookies()) > 0 {
+					t.Errorf("%d: %s %s: %d, done %d times by the second, %v", i, act.method, act.target, a.StatusCode, done, a.Header)
+				}
+			}
+			// What does no harm gets an answer, and the second's cookie.
+			a := b.get("/studio/")
+			if value, times := a.cookie("TigerGraphNode"); a.StatusCode != http.StatusOK || times != 1 || value == "" || a.Header.Get("Retry-After") != "" {
+				t.Errorf("a read: %d %v", a.StatusCode, a.Header)
+			}
+		})
+	}
+}
+
+func TestASecondProxyGetsWhatNeverLeft(t *testing.T) {
+	firstCluster, first := startCluster(t, 2)
+	secondCluster, second := startCluster(t, 1)
+	e := newEdge(t)
+	e.load(secondProxies(first, second)["handle_errors"])
+	for _, node := range first {
+		node.Stop()
+	}
+	b := e.newBrowser(2)
+	for _, act := range []struct{ method, target, body string }{
+		{http.MethodGet, "/gsql/v1/drop-all", ""},
+		{http.MethodGet, "/api/__echo", ""},
+		{http.MethodPost, "/restpp/graph/social", `{"vertices":{}}`},
+	} {
+		a := b.do(act.method, act.target, []byte(act.body))
+		if a.StatusCode != http.StatusOK || a.Header.Get("Retry-After") != "" {
+			t.Errorf("%s %s: %d %v %s", act.method, act.target, a.StatusCode, a.Header, a.body)
+		}
+		if _, times := a.cookie("TigerGraphNode"); act.target == "/api/__echo" && times != 1 {
+			t.Errorf("the second's cookie is set %d times: %v", times, a.Header)
+		}
+	}
+	if first, second := firstCluster.Ledger().Total(), secondCluster.Ledger().Total(); first != 0 || second != 2 {
+		t.Errorf("done %d times by the first, %d times by the second", first, second)
+	}
+	second[0].Stop()
+	if a := b.get("/gsql/v1/drop-all"); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || len(a.Cookies()) > 0 {
+		t.Errorf("nobody is left: %d %v", a.StatusCode, a.Header)
+	}
+}

@@ -1,0 +1,90 @@
+package tigergraph
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// fewBytes is how much of a request's body Go's server reads by itself when the
+	// answer comes first.
+	fewBytes = 256 << 10
+	// The rest of an upload that is already answered is thrown away up to this much,
+	// for so long, and as long as it does not pause for longer than this.
+	drainMost  = 1 << 30
+	drainFor   = 30 * time.Second
+	drainPause = 5 * time.Second
+)
+
+// upload is a request's body of HTTP/1.1 that may not be read to its end. A client
+// that sends everything before it looks at the answer, as most libraries do, gets none
+// if the connection is closed in the middle, but an error: so the rest is read, and
+// thrown away.
+type upload struct {
+	io.ReadCloser
+	ended, closed atomic.Bool
+}
+
+// keepUpload puts an upload in place of a request's body, nil if it is not worth it.
+func keepUpload(r *http.Request) *upload {
+	if r.ProtoMajor != 1 || r.Body == nil || r.Body == http.NoBody || r.ContentLength >= 0 && r.ContentLength <= fewBytes {
+		return nil
+	}
+	body := &upload{ReadCloser: r.Body}
+	r.Body = body
+	return body
+}
+
+// Read reads from the client.
+func (u *upload) Read(p []byte) (int, error) {
+	if u.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n, err := u.ReadCloser.Read(p)
+	if err != nil {
+		u.ended.Store(true)
+	}
+	return n, err
+}
+
+// Close ends reading for the proxy. The server closes the body itself.
+func (u *upload) Close() error {
+	u.closed.Store(true)
+	return nil
+}
+
+// drain reads what is left once the answer is written.
+func (u *upload) drain(w http.ResponseWriter) {
+	if u.ended.Load() {
+		return
+	}
+	u.closed.Store(true)
+	controller := http.NewResponseController(w)
+	if controller.Flush() != nil {
+		return
+	}
+	end, buffer := time.Now().Add(drainFor), make([]byte, 32<<10)
+	for left := drainMost; left > 0; {
+		now := time.Now()
+		if !now.Before(end) {
+			return
+		}
+		deadline := now.Add(drainPause)
+		if deadline.After(end) {
+			deadline = end
+		}
+		if controller.SetReadDeadline(deadline) != nil {
+			return
+		}
+		n, err := u.ReadCloser.Read(buffer)
+		if err != nil {
+			return
+		}
+		left -= n
+	}
+}
+
+// Interface guards
+var _ io.ReadCloser = (*upload)(nil)
