@@ -29,13 +29,13 @@ func (p *Policy) acquireProber(m *member) {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
 		return
 	}
-	key, err := proberKey(m.address, p.transport, p.checker, p.checkSettings)
+	key, kin, err := proberKeys(m.address, p.transport, p.checker, p.checkSettings)
 	if err != nil {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
 		return
 	}
 	pooled, _, err := probers.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return newProber(m.address, node, p.checker), nil
+		return newProber(m.address, node, p.checker, kin), nil
 	})
 	if err != nil {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
