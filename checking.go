@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -152,7 +153,7 @@ func (p *Policy) forget(now time.Time) {
 		if m.prober != nil && p.owner != nil {
 			m.prober.release(p.owner)
 		}
-		if err := m.giveUpProber(); err != nil {
+		if err := errors.Join(m.giveUpProber(), p.app.leave(m.node)); err != nil {
 			p.logger.Error("node cannot be forgotten", zap.String("node", m.address), zap.Error(err))
 		}
 	}

@@ -189,6 +189,53 @@ func TestANodeThatLeftADynamicPoolIsForgottenAfterTenMinutes(t *testing.T) {
 	})
 }
 
+// Pods come and go, and each has an address of its own.
+func TestAHundredNodesComeAndGo(t *testing.T) {
+	p, _ := loadPolicy(t, dynamicPolicy)
+	other, _ := loadPolicy(t, dynamicPolicy)
+	now := time.Now()
+	address := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", 1+i) } // where nothing listens
+	choose := func(p *Policy, i int) {
+		pool := reverseproxy.UpstreamPool{{Host: new(reverseproxy.Host), Dial: address(i)}}
+		r, w := visitor("")
+		if p.Select(pool, r, w) == nil {
+			t.Fatal("no node")
+		}
+	}
+	probersBefore := poolSize()
+	for i := range 100 {
+		choose(p, i)
+		choose(other, i)
+		now = now.Add(forgetAfter + time.Second)
+		p.forget(now)
+		other.forget(now)
+	}
+	choose(p, 100)
+	choose(other, 100)
+	for range 2 {
+		now = now.Add(forgetAfter + time.Second)
+		p.forget(now)
+		other.forget(now)
+	}
+	nodesLeft := 0
+	nodes.Range(func(key, _ any) bool {
+		if strings.HasPrefix(key.(string), "127.0.0.1:") && len(key.(string)) < len("127.0.0.1:1000") {
+			nodesLeft++
+		}
+		return true
+	})
+	if probers := poolSize() - probersBefore; probers > 1 || nodesLeft > 1 {
+		t.Errorf("%d probers and %d nodes are left, want those of the last node at most", probers, nodesLeft)
+	}
+	for i := range 100 {
+		label := map[string]string{"node": address(i)}
+		if left := selectionsTotal.DeletePartialMatch(label) + displacedTotal.DeletePartialMatch(label) + probesTotal.DeletePartialMatch(label) +
+			probeDuration.DeletePartialMatch(label) + transitionsTotal.DeletePartialMatch(label); left > 0 {
+			t.Errorf("%d series of %s are left", left, address(i))
+		}
+	}
+}
+
 // A prober that another site needs goes on, with what that one lends.
 func TestAForgottenNodeMayBeAnotherSitesNode(t *testing.T) {
 	nodes := startNodes(t, 2)
