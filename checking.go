@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -28,13 +29,13 @@ func (p *Policy) acquireProber(m *member) {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
 		return
 	}
-	key, err := proberKey(m.address, p.transport, p.checker, p.checkSettings)
+	key, kin, err := proberKeys(m.address, p.transport, p.checker, p.checkSettings)
 	if err != nil {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
 		return
 	}
 	pooled, _, err := probers.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return newProber(m.address, node, p.checker), nil
+		return newProber(m.address, node, p.checker, kin), nil
 	})
 	if err != nil {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
@@ -151,7 +152,7 @@ func (p *Policy) forget(now time.Time) {
 		if m.prober != nil && p.owner != nil {
 			m.prober.release(p.owner)
 		}
-		if err := m.giveUpProber(); err != nil {
+		if err := errors.Join(m.giveUpProber(), p.app.leave(m.node)); err != nil {
 			p.logger.Error("node cannot be forgotten", zap.String("node", m.address), zap.Error(err))
 		}
 	}

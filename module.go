@@ -79,6 +79,7 @@ type App struct {
 	// who hold one of them ask the app.
 	mu       sync.Mutex
 	nodes    map[string]*node
+	uses     map[string]int // how many members of policies a node is
 	policies []*Policy
 	stop     context.CancelFunc
 	released bool // no node may be acquired any more
@@ -132,7 +133,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
 	a.key.storage = ctx.Storage()
-	a.nodes = make(map[string]*node)
+	a.nodes, a.uses = make(map[string]*node), make(map[string]int)
 	pooled, _, _ := memoryPool.LoadOrNew("memories", func() (caddy.Destructor, error) { // which never fails
 		return &memories{
 			queries:  asyncquery.NewMemory(keepQueries, mostQueries),
@@ -275,14 +276,39 @@ func (a *App) allPolicies() []*Policy {
 	return slices.Clone(a.policies)
 }
 
-// node returns the node with this address.
+// node returns the node with this address for a member of a policy.
 func (a *App) node(address string) *node {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if !a.released {
+		a.uses[address]++
+	}
 	return a.acquire(address)
 }
 
-// acquire does so for a caller that holds the lock.
+// leave gives up a node that was in a dynamic pool, unless another member is the same
+// node or a drain of it has to be remembered.
+func (a *App) leave(n *node) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.released {
+		return nil
+	}
+	if a.uses[n.address]--; a.uses[n.address] > 0 {
+		return nil
+	}
+	delete(a.uses, n.address)
+	if a.nodes[n.address] != n || n.draining.Load() {
+		return nil
+	}
+	delete(a.nodes, n.address)
+	if _, err := nodes.Delete(n.address); err != nil {
+		return fmt.Errorf("giving up %s: %w", n.address, err)
+	}
+	return nil
+}
+
+// acquire returns the node with this address. The caller holds mu.
 func (a *App) acquire(address string) *node {
 	if known, ok := a.nodes[address]; ok {
 		return known

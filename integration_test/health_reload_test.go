@@ -66,6 +66,41 @@ func probesSeries(node *tgnode.Node, service, result string) string {
 	return fmt.Sprintf(`caddy_tigergraph_probes_total{node=%q,result=%q,service=%q}`, node.Addr(), result, service)
 }
 
+// How often is probed, and what the results are worth, changes nothing of what is
+// known.
+func TestAVerdictIsTheStartingPointOfAnotherRhythm(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	down := nodes[0]
+	site := func(transport, check string) string {
+		return withMetrics("reverse_proxy " + addresses(nodes) + " {\nlb_policy tigergraph {\n" +
+			fmt.Sprintf(slowly, check) + "\n}\ntransport tigergraph {\n" + transport + "\n}\n}")
+	}
+	down.SetFault(tgnode.GUI, deadPing)
+	e := newEdge(t)
+	e.load(site("", "fails 1"))
+	e.waitForVerdict(down, tgnode.GUI, 0)
+	e.waitForVerdict(nodes[1], tgnode.GUI, 1)
+	for _, change := range []struct{ transport, check string }{
+		{"", "fails 2"}, {"", "passes 9\ntimeout 5s"}, {"dial_timeout 7s", "start checking"}, {"", "gsql off"},
+	} {
+		e.load(site(change.transport, change.check))
+		for host := byte(2); host < 22; host++ {
+			if node := e.stranger(host).insist("/api/__echo").echo(t).Node; node == down.Name() {
+				t.Fatalf("after the change to %q a request was sent to a node that is down", change)
+			}
+		}
+		if !e.isVerdict(down, tgnode.GUI, 0) {
+			t.Errorf("after the change to %q the node is not known to be down", change)
+		}
+	}
+	if lines := e.logs("node is down"); len(lines) != 1 {
+		t.Errorf("%d lines say that a node is down, want 1: %q", len(lines), lines)
+	}
+	down.ClearFaults()
+	e.load(site("", "passes 1"))
+	e.waitForVerdict(down, tgnode.GUI, 1)
+}
+
 // What was found out in another way may not be true any more.
 func TestAnotherCheckOrTransportStartsAnew(t *testing.T) {
 	nodes, authority := startTLSNodes(t, 1, "tigergraph.internal")
@@ -84,8 +119,8 @@ func TestAnotherCheckOrTransportStartsAnew(t *testing.T) {
 	}
 	check := fmt.Sprintf(slowly, "fails 1")
 	for _, test := range []struct{ name, transport, check string }{
-		{"check", "", fmt.Sprintf(slowly, "fails 2")},
-		{"transport", "dial_timeout 7s", check},
+		{"path", "", fmt.Sprintf(slowly, "fails 1\ngui /api/ping?another")},
+		{"transport", "local_address 127.0.0.1", check},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			node.SetFault(tgnode.GUI, deadPing)

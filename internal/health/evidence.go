@@ -110,7 +110,7 @@ func (a *Attempt) Outcome() Outcome {
 
 func (a *Attempt) failure() Outcome {
 	switch {
-	case errors.Is(a.Err, context.Canceled):
+	case isCanceled(a.Err):
 		return Nothing
 	case a.Dialling:
 		return ofDialling(a.Err)
@@ -180,6 +180,12 @@ func isTimeout(err error) bool {
 	var timeout interface{ Timeout() bool }
 	return errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) ||
 		says(err, "i/o timeout") || says(err, context.DeadlineExceeded.Error()) || is(err, syscall.ETIMEDOUT)
+}
+
+// isCanceled reports whether somebody gave up: package net has an error of its own for
+// that.
+func isCanceled(err error) bool {
+	return errors.Is(err, context.Canceled) || says(err, context.Canceled.Error()) || says(err, "operation was canceled")
 }
 
 func isHandshake(err error) bool {

@@ -53,6 +53,7 @@ func TestWhatAttemptsAreEvidenceOf(t *testing.T) {
 		{"no file left", Attempt{Service: gui, Path: "/", Dialling: true, Err: dialling(syscall.EMFILE)}, Nothing},
 		{"no port left", Attempt{Service: gui, Path: "/", Dialling: true, Err: dialling(syscall.EADDRNOTAVAIL)}, Nothing},
 		{"client left while dialling", Attempt{Service: gui, Path: "/", Dialling: true, Err: fmt.Errorf("dial: %w", context.Canceled)}, Nothing},
+		{"client left while dialling, by its text", Attempt{Service: gui, Path: "/", Dialling: true, Err: dialling(errors.New("operation was canceled"))}, Nothing},
 		{"no TLS", Attempt{Service: gui, Path: "/", Err: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, Unencrypted},
 		{"bad certificate", Attempt{Service: gui, Path: "/", Err: &tls.CertificateVerificationError{Err: errors.New("expired")}}, Unencrypted},
 		{"refused certificate", Attempt{Service: gui, Path: "/", Err: errors.New("remote error: tls: certificate required")}, Unencrypted},
