@@ -222,6 +222,8 @@ const mostInformational = 500
 
 // goesWay watches a request on the way of Go's client.
 type goesWay struct {
+	suspects            *http1.Suspects
+	address             string
 	asked, wrote, heard atomic.Bool
 	informational       atomic.Int32
 	connection          atomic.Pointer[httptrace.GotConnInfo]
@@ -229,7 +231,7 @@ type goesWay struct {
 
 // sendGoesWay sends a request by Go's client.
 func (t *Transport) sendGoesWay(r *http.Request, a *attempt) (*http.Response, error) {
-	way := new(goesWay)
+	way := &goesWay{suspects: &t.suspects, address: hostPort(r.URL)}
 	ctx := r.Context()
 	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:              func(string) { way.asked.Store(true) },
@@ -244,6 +246,7 @@ func (t *Transport) sendGoesWay(r *http.Request, a *attempt) (*http.Response, er
 		r.Body = body
 	}
 	once.Ready(r, false)
+	r.Close = r.Close || t.suspects.Has(way.address)
 	res, err := t.HTTPTransport.RoundTrip(r)
 	if err == nil {
 		limit := http1.DefaultLimits.Lines
@@ -274,8 +277,19 @@ func (t *Transport) sendGoesWay(r *http.Request, a *attempt) (*http.Response, er
 	return nil, err
 }
 
+// hostPort is what our own client calls the address of a node.
+func hostPort(u *url.URL) string {
+	if u.Port() == "" {
+		return u.Host + ":80"
+	}
+	return u.Host
+}
+
 func (w *goesWay) gotConn(info httptrace.GotConnInfo) {
 	w.connection.Store(&info)
+	if info.Reused && http1.BeginRequest(info.Conn) {
+		w.suspects.Add(w.address)
+	}
 }
 
 // got1xx cuts off a node that sends nothing else.

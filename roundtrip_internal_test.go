@@ -1,13 +1,16 @@
 package tigergraph
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -46,7 +49,9 @@ func gone(t *testing.T) string {
 func TestEachAttemptIsObserved(t *testing.T) {
 	saying := func(answer string) string {
 		return "http://" + serveRaw(t, func(conn net.Conn) {
-			_, _ = conn.Read(make([]byte, 100_000))
+			if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				_, _ = io.Copy(io.Discard, r.Body)
+			}
 			_, _ = io.WriteString(conn, answer)
 		})
 	}
@@ -206,5 +211,81 @@ func TestABodyThatWasReadIsKeptForTheNextNode(t *testing.T) {
 	once.Wait()
 	if !strings.HasSuffix(got, "\r\n\r\ncontent") {
 		t.Errorf("the node was sent %q", got)
+	}
+}
+
+// startTalker starts a node that begins to say more than it is asked with its answer.
+func startTalker(t *testing.T) string {
+	t.Helper()
+	var asked atomic.Int64
+	return "http://" + serveRaw(t, func(conn net.Conn) {
+		reader := bufio.NewReader(conn)
+		const surplus = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"
+		for {
+			r, err := http.ReadRequest(reader)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			id := r.URL.RawQuery
+			answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(id), id)
+			switch asked.Add(1) % 3 {
+			case 0:
+				_, _ = io.WriteString(conn, answer+surplus)
+			case 1:
+				_, _ = io.WriteString(conn, answer+surplus[:10])
+				_, _ = io.WriteString(conn, surplus[10:])
+			default:
+				_, _ = io.WriteString(conn, answer)
+			}
+		}
+	})
+}
+
+// No client is told what another one asked, or what nobody did.
+func TestNobodyIsToldWhatNobodyAsked(t *testing.T) {
+	for way, length := range map[string]int64{"ours": 4, "Go's": -1} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			t.Run(method+" on the way that is "+way, func(t *testing.T) {
+				node := startTalker(t)
+				transport := newTransport(t, `{}`)
+				var clients sync.WaitGroup
+				var good, strange atomic.Int64
+				for client := range 32 {
+					clients.Go(func() {
+						for i := range 60 {
+							id := fmt.Sprintf("%d-%d", client, i)
+							r := liveRequest(t, t.Context(), method, node+"/restpp/version?"+id, nil, 0)
+							if method == http.MethodPost {
+								r.Body, r.ContentLength = io.NopCloser(struct{ io.Reader }{strings.NewReader("body")}), length
+							}
+							var res *http.Response
+							var err error
+							if way == "ours" {
+								res, err = transport.RoundTrip(r)
+							} else {
+								res, err = transport.sendGoesWay(r, new(attempt))
+							}
+							if err != nil {
+								continue
+							}
+							content, err := io.ReadAll(res.Body)
+							res.Body.Close()
+							switch {
+							case err != nil:
+							case string(content) == id:
+								good.Add(1)
+							default:
+								strange.Add(1)
+							}
+						}
+					})
+				}
+				clients.Wait()
+				if strange.Load() > 0 || good.Load() < 32*60*8/10 {
+					t.Errorf("%d answers are the own, %d another's", good.Load(), strange.Load())
+				}
+			})
+		}
 	}
 }

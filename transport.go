@@ -47,7 +47,8 @@ type Transport struct {
 	// it. Default: false.
 	NoVia bool `json:"no_via,omitempty"`
 
-	own *http1.Client // nil where only Go's client does what is set
+	own      *http1.Client // nil where only Go's client does what is set
+	suspects http1.Suspects
 
 	// observe hears of each attempt at a node when the header of its answer is there,
 	// or when it failed. It may be nil, and is set before the first request.
@@ -79,16 +80,27 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	settings := t.Transport
 	settings.Proxy = askOnce(settings.Proxy)
+	dial := settings.DialContext
+	if !slices.Contains(t.Versions, "h2c") { // where requests share a connection
+		settings.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return http1.NewGuard(conn), nil
+		}
+	}
 	if !t.isPlain() {
 		return nil
 	}
 	t.own = &http1.Client{
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
-			return settings.DialContext(dialContext{ctx}, "tcp", address)
+			return dial(dialContext{ctx}, "tcp", address)
 		},
 		MaxIdle: settings.MaxIdleConnsPerHost, IdleTimeout: settings.IdleConnTimeout,
 		Limits:     http1.Limits{Bytes: settings.MaxResponseHeaderBytes},
 		ReadBuffer: settings.ReadBufferSize,
+		Suspects:   &t.suspects,
 	}
 	return nil
 }

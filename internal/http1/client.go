@@ -38,6 +38,8 @@ type Client struct {
 	Limits Limits
 	// ReadBuffer is the size of a connection's buffer: 4 KiB if 0.
 	ReadBuffer int
+	// Suspects may be shared with others that keep connections to the same servers.
+	Suspects *Suspects
 
 	pool pool
 }

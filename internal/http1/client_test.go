@@ -153,6 +153,51 @@ func TestClosedIdleConnectionsCostNothing(t *testing.T) {
 	}
 }
 
+// A server that said more than it was asked may do so again, when the connection is
+// another request's: it gets a connection for each.
+func TestAServerThatTalksGetsAConnectionForEachRequest(t *testing.T) {
+	for name, say := range map[string]func(net.Conn){
+		"with its answer": func(conn net.Conn) { _, _ = io.WriteString(conn, ok+"H") },
+		"later": func(conn net.Conn) {
+			_, _ = io.WriteString(conn, ok)
+			_, _ = io.WriteString(conn, "H")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := make(chan struct{}, 1)
+			first <- struct{}{}
+			s := startServer(t, func(conn net.Conn, _ *http.Request, _ int) bool {
+				select {
+				case <-first:
+					say(conn)
+				default:
+					_, _ = io.WriteString(conn, ok)
+				}
+				return true
+			})
+			c := newClient(t)
+			c.Suspects = new(Suspects)
+			eventually(t, "the server is suspected", func() bool {
+				_, _ = s.get(c)
+				return c.Suspects.Has(s.listener.Addr().String())
+			})
+			before := s.accepted.Load()
+			s.occupy(c, 5)
+			s.occupy(c, 5)
+			if n := s.accepted.Load() - before; n != 10 {
+				t.Errorf("%d connections for 10 requests", n)
+			}
+			eventually(t, "no connection is open", func() bool { return s.open.Load() == 0 })
+			c.Suspects.until[s.listener.Addr().String()] = time.Now()
+			s.occupy(c, 1)
+			s.occupy(c, 1)
+			if n := s.accepted.Load() - before; n != 11 {
+				t.Errorf("%d connections later", n-10)
+			}
+		})
+	}
+}
+
 func isUnanswered(err error) bool {
 	var unanswered *UnansweredError
 	return errors.As(err, &unanswered) && unanswered.Sent

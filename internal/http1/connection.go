@@ -27,6 +27,7 @@ type connection struct {
 	raw   syscall.RawConn
 	look  func(fd uintptr) bool
 	quiet bool // what the last look found
+	talks bool // it found a byte
 
 	// Of the request that it serves:
 	sending *sending // nil if it was written at once
@@ -122,6 +123,9 @@ func (b *body) Close() error {
 func (b *body) end(how int32) {
 	if !b.state.CompareAndSwap(open, how) {
 		return
+	}
+	if b.conn.reader.Buffered() > 0 && how == atEnd {
+		b.conn.client.suspect(b.conn.address)
 	}
 	if !b.stop() || how != atEnd || b.last || b.conn.reader.Buffered() > 0 || !b.conn.isSent() {
 		b.conn.close()

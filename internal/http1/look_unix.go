@@ -25,11 +25,11 @@ func (c *connection) prepareToLook() {
 	c.raw = raw
 	c.look = func(fd uintptr) bool {
 		for {
-			_, err := syscall.Read(int(fd), one[:])
+			n, err := syscall.Read(int(fd), one[:])
 			if errors.Is(err, syscall.EINTR) {
 				continue
 			}
-			c.quiet = errors.Is(err, syscall.EAGAIN)
+			c.quiet, c.talks = errors.Is(err, syscall.EAGAIN), n > 0
 			return true
 		}
 	}
@@ -44,4 +44,19 @@ func (c *connection) isQuiet() bool {
 	}
 	c.quiet = false
 	return c.raw.Read(c.look) == nil && c.quiet
+}
+
+// look reports whether there is something to read, or the end, and leaves it there.
+// Another goroutine may wait for it.
+func look(raw syscall.RawConn) (something, end bool) {
+	if raw == nil {
+		return false, false
+	}
+	err := raw.Control(func(fd uintptr) {
+		var one [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		something = n > 0
+		end = !something && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+	})
+	return something, end || err != nil
 }

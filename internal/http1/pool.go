@@ -58,6 +58,9 @@ func (c *Client) acquire(ctx context.Context, trace *httptrace.ClientTrace, addr
 			}
 		}
 		if conn.reused && !conn.isQuiet() {
+			if conn.talks {
+				c.suspect(address)
+			}
 			conn.close()
 			continue
 		}
@@ -231,7 +234,26 @@ func (c *Client) giveBack(conn *connection) {
 	}
 }
 
+// suspect keeps no connection to a server for a while.
+func (c *Client) suspect(address string) {
+	if c.Suspects == nil {
+		return
+	}
+	c.Suspects.Add(address)
+	p := &c.pool
+	p.mu.Lock()
+	var idle []*connection
+	if o := p.of[address]; o != nil {
+		idle, o.idle = o.idle, nil
+	}
+	p.mu.Unlock()
+	closeAll(idle)
+}
+
 func (c *Client) keep(conn *connection) bool {
+	if c.Suspects != nil && c.Suspects.Has(conn.address) {
+		return false
+	}
 	p := &c.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
