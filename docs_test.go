@@ -73,8 +73,8 @@ func TestEveryCaddyfileOfTheGuidesIsValid(t *testing.T) {
 				t.Errorf("%s: caddy fmt would change Caddyfile %d:\n%s", file, i+1, block)
 			}
 			config := strings.ReplaceAll(block, "/etc/caddy/tigergraph-ca.pem", root)
-			if rest, hasOptions := strings.CutPrefix(config, "{\n"); hasOptions {
-				config = "{\n" + storage + rest
+			if before, after, hasOptions := strings.Cut("\n"+config, "\n{\n"); hasOptions { // snippets may come first
+				config = before + "\n{\n" + storage + after
 			} else {
 				config = "{\n" + storage + "}\n" + config
 			}
@@ -189,6 +189,28 @@ func TestEveryMessageOfTheGuideIsInTheCode(t *testing.T) {
 			if part != "" && !strings.Contains(code.String(), part) {
 				t.Errorf("no code says %q", part)
 			}
+		}
+	}
+}
+
+// Whoever copies one of them gets a log without credentials, and the same one.
+func TestEveryShippedCaddyfileKeepsSecretsOutOfTheLog(t *testing.T) {
+	snippet := regexp.MustCompile(`(?ms)^\(no_secrets\) \{\n.*?^\}\n`)
+	first := ""
+	for _, file := range []string{
+		"example.Caddyfile", "example.reverse_proxy.Caddyfile", "deploy/docker/Caddyfile", "deploy/kubernetes/Caddyfile",
+		"SECURITY.md", "docs/security.md",
+	} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := snippet.FindString(string(content))
+		if first == "" {
+			first = found
+		}
+		if found == "" || found != first || !strings.Contains(string(content), "\tlog {\n") || !strings.Contains(string(content), "\t\timport no_secrets\n") {
+			t.Errorf("%s does not import the snippet as the first has it:\n%s", file, found)
 		}
 	}
 }

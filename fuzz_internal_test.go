@@ -333,14 +333,15 @@ func FuzzForeignCookies(f *testing.F) {
 		header := w.Header()
 		sent := append(header["Set-Cookie"], strings.Split(fillIn.Replace(lines), "\n")...)
 		var want []string
-		found := false
+		kept := false // of our cookie, one is enough
 		for _, line := range sent {
 			values := back(line)
 			switch {
 			case len(values) == 0:
 				want = append(want, line)
-			case chosen != "" && leadsTo[values[0]] == chosen && !found: // one is enough
-				want, found = append(want, line), true
+			case !kept && chosen != "" && leadsTo[values[0]] == chosen:
+				want = append(want, line)
+				kept = true
 			}
 		}
 		header["Set-Cookie"] = slices.Clone(sent)

@@ -41,6 +41,14 @@ func init() {
 // so that `query_status`, `query_result` and `abortquery` reach it, whoever asks. Up to
 // 65536 queries are remembered, over reloads. If that node cannot be used, the
 // answer is 503, for the others would say that there is no such query.
+// - A second one, in `handle_errors` or `handle_response`, answers 502 where the first may
+// have had something carried out that must not be carried out twice.
+// - Informational responses (100, 103) are the node's alone: the site's fields and the
+// policy's cookie are those of the final response.
+// - The policy's cookie is in no answer of a node whose service is down when it goes out.
+// - If the answer to an upload over HTTP/1.1 comes before its end, the rest is read and
+// thrown away, up to 1 GiB and for 30 seconds, so that clients which send everything
+// first get the answer.
 // - An answer may pause, and end, as late as the node likes, although Caddy gives up
 // writing a minute after the last byte (`write_idle` of the server's time-outs).
 // - What must not be carried out twice is answered 425 (Too Early) where it comes in
@@ -210,7 +218,7 @@ func (w *responseWriter) adjust(status int) {
 	}
 	switch {
 	case policy == nil || policy.cookie == nil || !response.Has(header["Set-Cookie"], policy.cookie.name):
-	case status == http.StatusBadGateway || status == http.StatusGatewayTimeout:
+	case status == http.StatusBadGateway || status == http.StatusGatewayTimeout, choseDown(w.request):
 		takeBackCookie(header, policy)
 	default:
 		response.Private(header, w.request.Method)
@@ -256,8 +264,7 @@ func takeBackRetryAfter(header http.Header) {
 
 // dropForeignCookies removes cookies of the policy's name that lead to another node
 // than the one that was chosen, or to none: a node's own, or those of another edge
-// behind this one. One for a node that is down by now would take a browser back that
-// has moved meanwhile.
+// behind this one.
 func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure bool) {
 	if !response.Has(header["Set-Cookie"], p.cookie.name) {
 		return
@@ -276,11 +283,7 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure 
 			return true
 		}
 		pin, valid := roster.tokens.Lookup(value)
-		if !valid {
-			return true
-		}
-		m := roster.members[pin.Node]
-		found = slices.Contains(chosen, m) && (m.prober == nil || m.prober.verdict(service.GUI) != health.Down)
+		found = valid && slices.Contains(chosen, roster.members[pin.Node])
 		return !found
 	})
 	if len(kept) > 0 {
@@ -288,6 +291,16 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure 
 	} else {
 		delete(header, "Set-Cookie")
 	}
+}
+
+// choseDown reports whether the service that a request was for is down by now on a
+// node that was chosen for it. Meanwhile the browser may have been moved, and have
+// logged in elsewhere: the cookie of an answer that is late would take it back.
+func choseDown(r *http.Request) bool {
+	asked := service.Of(r.URL.Path)
+	return slices.ContainsFunc(chosenFor(r), func(m *member) bool {
+		return m.prober != nil && m.prober.verdict(asked) == health.Down
+	})
 }
 
 // takeBackCookie removes a policy's cookie from a response.

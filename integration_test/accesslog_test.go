@@ -35,7 +35,7 @@ func TestTheImagesAccessLogHoldsNoSecret(t *testing.T) {
 		t.Fatalf("no session: %d %v", a.StatusCode, a.Header)
 	}
 	b.do(http.MethodPost, "/gsqlserver/gsql/command", []byte("ls"), "GSQL-Cookie", session, "Authorization", "Basic "+credentials)
-	b.get("/restpp/requesttoken?secret=my-secret&lifetime=1")
+	b.get("/restpp/requesttoken?secret=my-secret&lifetime=1", "X-TG-Password", "my-password", "X-TG-Secret", "my-secret")
 	b.get("/restpp/echo?token=my-token", "Authorization", "Bearer my-bearer")
 	b.get("/api/auth/oidc/callback?state=1&code=my-code")
 	eventually(t, "all is logged", func() bool { return strings.Contains(p.output.String(), "/api/auth/oidc/callback") })
@@ -46,7 +46,7 @@ func TestTheImagesAccessLogHoldsNoSecret(t *testing.T) {
 			t.Errorf("the log does not have %q", line)
 		}
 	}
-	secrets := []string{credentials, "my-secret", "my-token", "my-bearer", "my-code", b.ourCookie(), "serverId", "sessionId", "0123456789abcdef"}
+	secrets := []string{credentials, "my-secret", "my-password", "my-token", "my-bearer", "my-code", b.ourCookie(), "serverId", "sessionId", "0123456789abcdef"}
 	for _, secret := range secrets {
 		if secret == "" || strings.Contains(log, secret) {
 			for line := range strings.Lines(log) {

@@ -250,20 +250,23 @@ func TestAFollowUpIsNoSubmission(t *testing.T) {
 	e := newEdge(t)
 	e.load(cluster(nodes, "health_check off"))
 	clients := e.clients(20)
-	id := submit(clients[0], "q")
-	for _, node := range nodes { // each of which now claims the query
-		node.SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Answer, Status: 200, Path: "/restpp/query", ContentType: "application/json", Body: `{"requestid":"` + id + `"}`})
-	}
-	for _, client := range clients {
-		client.get("/restpp/query_status?requestid=other", "GSQL-ASYNC", "true")
-		client.get("/restpp/query/social/q", "GSQL-ASYNC", "true")
-	}
-	for _, node := range nodes {
-		node.ClearFaults()
-	}
-	for i, client := range clients {
-		if !isKnown(client, id) {
-			t.Errorf("client %d does not reach the node of the query any more", i)
+	id, holder := submit(clients[0], "q"), clients[0].get("/restpp/__echo").served(t)
+	other := clients[slices.IndexFunc(clients, func(b *browser) bool { return b.get("/restpp/__echo").served(t) != holder })]
+	for path, claim := range map[string]string{
+		"/restpp/query_status": "/restpp/query_status?requestid=another", // as a follow-up
+		"/restpp/query/":       "/restpp/query/social/q",                 // as a submission
+	} {
+		for _, node := range nodes {
+			node.SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Answer, Status: 200, Path: path, ContentType: "application/json", Body: `{"requestid":"` + id + `"}`})
+		}
+		other.get(claim, "GSQL-ASYNC", "true")
+		for _, node := range nodes {
+			node.ClearFaults()
+		}
+		for i, client := range clients {
+			if !isKnown(client, id) {
+				t.Errorf("client %d does not reach the node of the query after %s of another's", i, claim)
+			}
 		}
 	}
 }

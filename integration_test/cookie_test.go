@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
 func TestTheNodeNeverSeesOurCookie(t *testing.T) {
@@ -238,5 +240,36 @@ func TestAPersistentCookieOfAnotherNameAndPathWorks(t *testing.T) {
 		if now := b.pinnedTo(); now != node {
 			t.Errorf("went to %s, want %s", now, node)
 		}
+	}
+}
+
+// Meanwhile the user may have been moved, and have logged in elsewhere.
+func TestALateAnswerOfANodeThatIsDownByThenSetsNoCookie(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	slow := tgnode.Fault{Mode: tgnode.SlowHeader, Path: "/studio/", Delay: 3 * time.Second}
+	for _, node := range nodes {
+		node.SetFault(tgnode.All, slow)
+	}
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check {\ninterval 100ms\nfails 1\n}"))
+	b := e.newBrowser(2)
+	late := make(chan *answer, 1)
+	go func() {
+		a, _ := b.try(http.MethodGet, "/studio/", nil)
+		late <- a
+	}()
+	eventually(t, "a node has the request", func() bool {
+		for _, node := range nodes {
+			if countTarget(node, "/studio/") > 0 {
+				node.SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Dead, Path: "/api/ping"})
+				return true
+			}
+		}
+		return false
+	})
+	eventually(t, "it is down", func() bool { return len(e.logs("node is down")) > 0 })
+	a := <-late
+	if a == nil || a.StatusCode != http.StatusOK || len(a.Cookies()) > 0 {
+		t.Errorf("%v", a)
 	}
 }

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,7 +23,13 @@ func serveExample(t *testing.T, e *edge, file string, replacements ...string) {
 		t.Fatalf("the example does not contain %q", replacements[0])
 	}
 	example := strings.NewReplacer(replacements...).Replace(string(content))
-	if err := e.tryLoadCaddyfile(e.globals + "}\n" + example); err != nil {
+	// The example has a log and a block "servers" of its own.
+	globals, _, _ := strings.Cut(strings.TrimPrefix(e.globals, "{\n"), "\tlog {")
+	example = strings.Replace(example, "\n{\n", "\n{\n"+globals, 1)
+	if strings.Contains(e.globals, "trusted_proxies") {
+		example = strings.Replace(example, "servers {\n", "servers {\ntrusted_proxies static 127.0.0.0/8\n", 1)
+	}
+	if err := e.tryLoadCaddyfile(example); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -124,5 +131,58 @@ func TestTheExampleKeepsStrangersFromGSQL(t *testing.T) {
 		if a := b.get(path, "X-Forwarded-For", "10.1.2.3"); a.StatusCode == http.StatusForbidden {
 			t.Errorf("%s from inside: %d", path, a.StatusCode)
 		}
+	}
+}
+
+// Neither the access log nor what Caddy says of errors shows a credential, even where
+// it says all that it can.
+func TestTheLogsOfTheExamplesHoldNoSecret(t *testing.T) {
+	for file, nodesOf := range map[string]string{
+		"example.Caddyfile":               "tigergraph m1 m2 m3",
+		"example.reverse_proxy.Caddyfile": "reverse_proxy m1:14240 m2:14240 m3:14240",
+	} {
+		t.Run(file, func(t *testing.T) {
+			_, nodes := startCluster(t, 1)
+			e := newEdge(t)
+			log := filepath.Join(t.TempDir(), "log")
+			name, _, _ := strings.Cut(nodesOf, " ")
+			serveExample(t, e, file, "graph.example.com {", "http://"+e.address+" {", nodesOf, name+" "+addresses(nodes),
+				"log {", "log {\nlevel DEBUG\noutput file "+log)
+			b := e.newBrowser(2)
+			send := func(path string) {
+				_, err := b.try(http.MethodGet, path, nil, "GSQL-Cookie", `{"sessionId":"swordfish"}`, "Authorization", "Bearer swordfish",
+					"X-TG-Username", "swordfish", "X-TG-Password", "swordfish", "X-TG-Secret", "swordfish",
+					"X-TG-API-Token", "swordfish", "X-TG-JWT-Token", "swordfish", "X-TG-Token", "swordfish", "Cookie", "TigerGraphApp=swordfish")
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			nodes[0].SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Answer, Status: 200, Fields: []tgnode.Field{{Name: "Set-GSQL-Cookie", Value: "swordfish"}}})
+			paths := []string{"/restpp/requesttoken?secret=swordfish&n=", "/gsqlserver/gsql/login?n=", "/restpp/query/g/q?token=swordfish&n="}
+			for i, path := range paths {
+				send(fmt.Sprintf("%s1%d", path, i))
+			}
+			nodes[0].SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Close})
+			for i, path := range paths {
+				send(fmt.Sprintf("%s2%d", path, i))
+			}
+			nodes[0].Stop()
+			for i, path := range paths {
+				send(fmt.Sprintf("%s3%d", path, i))
+			}
+			var content []byte
+			eventually(t, "all is logged", func() bool {
+				content, _ = os.ReadFile(log)
+				return strings.Count(string(content), "handled request") >= 3*len(paths)
+			})
+			if !strings.Contains(string(content), "log.error") {
+				t.Error("no error is logged")
+			}
+			for line := range strings.Lines(string(content)) {
+				if strings.Contains(line, "swordfish") {
+					t.Errorf("the log has a secret: %s", line)
+				}
+			}
+		})
 	}
 }
