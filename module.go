@@ -157,6 +157,7 @@ func (a *App) Start() error {
 	}
 	for _, policy := range policies {
 		policy.startProbes()
+		policy.startLookups()
 	}
 	if slices.ContainsFunc(policies, func(p *Policy) bool { return p.dynamic }) {
 		a.inheritDrains()
