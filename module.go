@@ -212,6 +212,9 @@ func (a *App) refresh(ctx context.Context) {
 
 // adopt makes a policy one of the app's.
 func (a *App) adopt(policy *Policy) {
+	for _, other := range a.allPolicies() {
+		policy.warnOfSharedCookie(other)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.policies = append(a.policies, policy)
