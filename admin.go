@@ -66,13 +66,20 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		const shape = `{"node": "m1:14240", "for": "1h", "force": false}`
 		if err = decode(w, r, &request, shape); err == nil {
+			err = expectNode(request.Node, shape)
+		}
+		if err == nil {
 			answer, err = app.drain(request.Node, time.Duration(request.For), request.Force)
 		}
 	case "ready":
 		var request struct {
 			Node string `json:"node"`
 		}
-		if err = decode(w, r, &request, `{"node": "m1:14240"}`); err == nil {
+		const shape = `{"node": "m1:14240"}`
+		if err = decode(w, r, &request, shape); err == nil {
+			err = expectNode(request.Node, shape)
+		}
+		if err == nil {
 			answer, err = app.ready(request.Node)
 		}
 	default:
@@ -88,12 +95,17 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// expectMethod refuses another method. What can be got may be asked about by HEAD.
 func expectMethod(w http.ResponseWriter, r *http.Request, method string) error {
-	if r.Method == method {
+	if r.Method == method || method == http.MethodGet && r.Method == http.MethodHead {
 		return nil
 	}
-	w.Header().Set("Allow", method)
-	return refuse(http.StatusMethodNotAllowed, "the method of %s must be %s, not %s", r.URL.Path, method, r.Method)
+	allowed := method
+	if method == http.MethodGet {
+		allowed = "GET, HEAD"
+	}
+	w.Header().Set("Allow", allowed)
+	return refuse(http.StatusMethodNotAllowed, "the method of %s must be %s, not %s", r.URL.Path, allowed, r.Method)
 }
 
 // decode reads the body of a POST, which must be one JSON object of this shape.
@@ -115,6 +127,14 @@ func decode(w http.ResponseWriter, r *http.Request, request any, shape string) e
 	return nil
 }
 
+// expectNode refuses a body that names no node.
+func expectNode(node, shape string) error {
+	if node == "" {
+		return refuse(http.StatusBadRequest, "the body must name a node, as in %s", shape)
+	}
+	return nil
+}
+
 // drainDuration is how long a drain is to last.
 type drainDuration time.Duration
 
@@ -122,7 +142,7 @@ type drainDuration time.Duration
 func (d *drainDuration) UnmarshalJSON(text []byte) error {
 	var duration caddy.Duration
 	if err := duration.UnmarshalJSON(text); err != nil {
-		return fmt.Errorf("'for' must be a duration such as 30m or 1h, at most %s", longestDrain)
+		return fmt.Errorf("'for' must be a duration such as 30m or 1h, at most %s", brief(longestDrain))
 	}
 	*d = drainDuration(duration)
 	return nil

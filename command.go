@@ -56,19 +56,23 @@ const (
 func runner(run func(out *printer, flags caddycmd.Flags, arguments []string) (int, error)) func(*cobra.Command, []string) error {
 	return func(command *cobra.Command, arguments []string) error {
 		command.SilenceErrors = true
-		out := newPrinter(command.OutOrStdout())
-		return caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
+		out, result := newPrinter(command.OutOrStdout()), exitFine
+		err := caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
 			status, err := run(out, flags, arguments)
-			if err != nil {
+			if err != nil { // which Caddy would log besides
 				_, _ = fmt.Fprintf(command.ErrOrStderr(), "Error: %s\n", printable(err.Error()))
 			}
-			if status == exitDown && err == nil {
-				err = errors.New("something is down") // the status alone says so
-			}
-			return status, err
+			result = status
+			return status, nil
 		})(command, nil)
+		if err == nil && result == exitDown {
+			return errDown // which makes the status, and is not printed
+		}
+		return err
 	}
 }
+
+var errDown = errors.New("something is down, or was refused")
 
 // cannotTell reports a command that was not understood: its status must not be
 // that of something that is down.
@@ -205,7 +209,7 @@ func ask(flags caddycmd.Flags, method, call string, body []byte) (answer []byte,
 	response, err := caddycmd.AdminAPIRequest(address, method, adminPrefix+call, make(http.Header), reader)
 	if err != nil {
 		if refusal := refusalIn(err); refusal != "" {
-			return nil, exitDown, errors.New(refusal)
+			return nil, exitDown, errors.New(inFlags.Replace(refusal))
 		}
 		return nil, exitCannotTell, fmt.Errorf("asking Caddy at %s: %w; is it running, with this plugin and its admin endpoint on?", address, err)
 	}
@@ -216,6 +220,10 @@ func ask(flags caddycmd.Flags, method, call string, body []byte) (answer []byte,
 	}
 	return answer, exitFine, nil
 }
+
+// inFlags says with the flags of the commands what the admin endpoint says with the
+// fields of its calls.
+var inFlags = strings.NewReplacer("set 'force' to", "use --force to", "'for' must", "--for must")
 
 // refusalIn returns the message with which our calls refuse a request.
 func refusalIn(err error) string {

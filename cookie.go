@@ -244,6 +244,9 @@ func expandSecrets(secrets []string) ([][]byte, error) {
 		if expanded == "" {
 			return nil, fmt.Errorf("secret %d: %w", i+1, errEmptySecret)
 		}
+		if looksLikePlaceholder(expanded) {
+			return nil, fmt.Errorf("secret %d has a value that is a placeholder itself, which nothing expands: anybody could know it", i+1)
+		}
 		keys = append(keys, []byte(expanded))
 	}
 	return keys, nil
@@ -252,4 +255,12 @@ func expandSecrets(secrets []string) ([][]byte, error) {
 // isPlaceholder reports whether a secret is one placeholder and nothing else.
 func isPlaceholder(secret string) bool {
 	return strings.HasPrefix(secret, "{") && strings.IndexByte(secret, '}') == len(secret)-1
+}
+
+// looksLikePlaceholder reports whether a secret that is expanded is, or has in it,
+// what somebody has meant to be expanded.
+func looksLikePlaceholder(secret string) bool {
+	secret = strings.TrimSpace(secret)
+	return strings.HasPrefix(secret, "{") && strings.HasSuffix(secret, "}") ||
+		strings.Contains(secret, "{env.") || strings.Contains(secret, "{file.") || strings.Contains(secret, "{$")
 }

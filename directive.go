@@ -315,6 +315,13 @@ func (v *directive) proxy(h httpcaddyfile.Helper) (*reverseproxy.Handler, error)
 	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
 		return nil, err
 	}
+	if proxy.DynamicUpstreamsRaw != nil {
+		sources, err := wrapSources(proxy.DynamicUpstreamsRaw)
+		if err != nil {
+			return nil, err
+		}
+		proxy.DynamicUpstreamsRaw = caddyconfig.JSONModuleObject(sources, "source", "tigergraph", nil)
+	}
 	v.completeLoadBalancing(proxy)
 	return proxy, v.completeTransport(proxy)
 }

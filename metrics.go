@@ -38,6 +38,11 @@ var (
 		Help: "Browsers that belonged to the node and were sent to another, because it could not be used.",
 	}, []string{"node"})
 
+	lookupsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_tigergraph_lookups_total",
+		Help: "Look-ups of nodes in dynamic sources by result, pass or fail.",
+	}, []string{"source", "result"})
+
 	selectionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caddy_tigergraph_selections_total",
 		Help: "Choices of a node for an attempt to send a request, by the reason.",
@@ -56,7 +61,7 @@ var (
 
 // registerMetrics makes the metrics part of a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{probesTotal, probeDuration, transitionsTotal, selectionsTotal, displacedTotal, stateCollector{}} {
+	for _, collector := range []prometheus.Collector{probesTotal, probeDuration, transitionsTotal, selectionsTotal, displacedTotal, lookupsTotal, stateCollector{}} {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &registered) {
 			return fmt.Errorf("registering metrics: %w", err)

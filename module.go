@@ -170,6 +170,7 @@ func (a *App) Start() error {
 	}
 	for _, policy := range policies {
 		policy.startProbes()
+		policy.startLookups()
 	}
 	if slices.ContainsFunc(policies, func(p *Policy) bool { return p.dynamic }) {
 		a.inheritDrains()
@@ -241,6 +242,9 @@ func (a *App) recover(doing string) {
 
 // adopt makes a policy one of the app's.
 func (a *App) adopt(policy *Policy) {
+	for _, other := range a.allPolicies() {
+		policy.warnOfSharedCookie(other)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.policies = append(a.policies, policy)

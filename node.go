@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,8 +82,13 @@ func (n *node) stopTimer() {
 	n.timer, n.until = nil, time.Time{}
 }
 
-// brief returns a duration in few letters: 1h rather than 1h0m0s.
+// brief returns a duration as people write it: 1h rather than 1h0m0s, and whole days
+// from two on.
 func brief(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d%day == 0 && d.Abs() >= 2*day {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

@@ -125,7 +125,7 @@ var drainMu sync.Mutex
 func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus, error) {
 	if duration < 0 || duration > longestDrain {
 		return nodeStatus{}, refuse(http.StatusBadRequest,
-			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", longestDrain, duration)
+			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", brief(longestDrain), brief(duration))
 	}
 	drainMu.Lock()
 	defer drainMu.Unlock()

@@ -153,6 +153,9 @@ type Policy struct {
 	// ourTransport is whether the transport of the proxy readies requests itself.
 	ourTransport bool
 
+	site site
+	pool string // names the nodes
+
 	cookie *cookieSettings // nil if the affinity is not by cookie
 	keys   [][]byte        // guarded by mu until the roster holds tokens
 
@@ -189,15 +192,24 @@ func (*Policy) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the policy.
 func (p *Policy) Provision(ctx caddy.Context) error {
 	host := hostHandler(ctx)
-	if err := p.provision(ctx, host); err != nil {
+	w, dials := p.written(host), dialsOf(host)
+	err := p.provision(ctx, host)
+	p.site = siteOf(ctx, w, dials)
+	if err != nil {
 		// Core's clean-up of a handler takes its upstreams out of the pool that
 		// the running configuration uses, although it had not put them in when
 		// its policy failed. Without upstreams there is nothing to take out.
 		if host != nil {
 			host.Upstreams = nil
 		}
+		if p.site.name != "" {
+			err = fmt.Errorf("site %s: %w", p.site.name, err)
+		}
 		return err
 	}
+	p.pool = poolText(host, w.dynamic)
+	p.warn(w)
+	p.app.adopt(p)
 	return nil
 }
 
@@ -271,7 +283,6 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 	if p.keys != nil {
 		p.renewTokens(time.Now())
 	}
-	p.app.adopt(p)
 	return nil
 }
 

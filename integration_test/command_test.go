@@ -72,6 +72,9 @@ func (s said) expect(t *testing.T, what string, status int, texts ...string) {
 	if s.status != status {
 		t.Errorf("%s exits with %d, want %d:\n%s", what, s.status, status, text)
 	}
+	if strings.Count(s.error, "Error: ") > 1 || strings.Contains(s.error, `"level":"error"`) {
+		t.Errorf("%s says what is wrong more than once:\n%s", what, s.error)
+	}
 	if strings.ContainsRune(s.out+s.error, '\x1b') {
 		t.Errorf("%s writes an escape sequence to what is no terminal", what)
 	}
@@ -98,7 +101,7 @@ func (c command) testAsking(t *testing.T) {
 	run("drain", second, "--for", "soon").expect(t, "drain for no duration", 1, "such as 30m or 1h")
 	run("drain", "m9").expect(t, "drain of nobody", 1, "there is no node", second)
 	run("drain", second).expect(t, "drain of the last primary", 0, second)
-	run("drain", third).expect(t, "drain of the last node", 1, "last node that takes new clients", "force")
+	run("drain", third).expect(t, "drain of the last node", 1, "last node that takes new clients", "use --force to drain it all the same")
 	run("drain", third, "--force").expect(t, "drain by force", 0, third)
 	for _, node := range []string{first, second, third} {
 		run("ready", node).expect(t, "ready", 0, node+" takes new clients.")

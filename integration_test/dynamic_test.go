@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -201,5 +202,42 @@ func TestNodesOfADynamicSourceAreProbed(t *testing.T) {
 				t.Error("the node is forgotten already")
 			}
 		})
+	}
+}
+
+// The directive keeps the nodes that it knows, whatever becomes of the resolver.
+func TestTheDirectiveOutlivesItsResolver(t *testing.T) {
+	nodes, port := startNeighbours(t, 3)
+	names := startNameServer(t, port)
+	e := newEdge(t)
+	site := "tigergraph {\ndynamic a {\nname kept.test\nport " + port + "\nversions ipv4\nresolvers " + names.conn.LocalAddr().String() + "\nrefresh 20ms\n}\n" + quick + "\n}"
+	names.point("kept.test.", nodes[:2]...)
+	e.load(site)
+	answeredBy := func(host byte) string {
+		t.Helper()
+		a := e.stranger(host).get("/api/__echo")
+		if a.StatusCode != http.StatusOK {
+			t.Fatalf("%d", a.StatusCode)
+		}
+		return a.echo(t).Node
+	}
+	answeredBy(2)
+	names.point("kept.test.") // an answer without addresses
+	for host := byte(2); host < 40; host++ {
+		answeredBy(host)
+	}
+	names.point("kept.test.", nodes[2])
+	eventually(t, "the new node is found", func() bool { return answeredBy(2) == nodes[2].Name() })
+
+	names.conn.Close()
+	e.load("header X-Reload yes\n" + site)
+	began := time.Now()
+	for host := byte(2); host < 40; host++ {
+		if node := answeredBy(host); node != nodes[2].Name() {
+			t.Errorf("answered by %s", node)
+		}
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("38 requests took %s", took)
 	}
 }

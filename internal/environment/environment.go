@@ -13,7 +13,7 @@ import (
 
 // Variable is what is known about an environment variable.
 type Variable struct {
-	// Hint says what belongs into it.
+	// Hint says what belongs in it.
 	Hint string
 	// Check says what is wrong with a value.
 	Check func(value string) error

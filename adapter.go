@@ -68,10 +68,10 @@ var environmentVariables = map[string]environment.Variable{
 // checkWord refuses what would be more than one word of a Caddyfile.
 func checkWord(value string) error {
 	if i := strings.IndexFunc(value, func(r rune) bool { return r <= ' ' || r == utf8.RuneError || strings.ContainsRune("{}\"`\\#", r) }); i >= 0 {
-		return fmt.Errorf("%q does not belong into '%s'", value[i:i+1], value)
+		return fmt.Errorf("%q does not belong in '%s'", value[i:i+1], value)
 	}
 	if strings.HasPrefix(value, "<<") { // which begins a text of several lines
-		return fmt.Errorf("%q does not belong into '%s'", "<<", value)
+		return fmt.Errorf("%q does not belong in '%s'", "<<", value)
 	}
 	return nil
 }
@@ -145,6 +145,9 @@ func checkNodeList(value string) error {
 }
 
 func checkCookieKey(value string) error {
+	if looksLikePlaceholder(value) {
+		return errors.New("it must be the key itself, for a placeholder in it is not expanded; to read the key from a file, write 'cookie { secret {file.<path>} }' into TIGERGRAPH_OPTIONS")
+	}
 	if len(value) < shortestKey {
 		return fmt.Errorf("it has %d characters, and must have at least %d; make one with 'openssl rand -hex 32'", len(value), shortestKey)
 	}

@@ -1,0 +1,377 @@
+package tigergraph
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// site is where a policy stands.
+type site struct {
+	name string
+	// hosts are those of its site, none if it may be any.
+	hosts []string
+}
+
+// written is the part of a policy's settings that loading modules takes away.
+type written struct {
+	policy, healthCheck json.RawMessage
+	retryMatch          caddyhttp.RawMatcherSets
+	dynamic             json.RawMessage
+}
+
+func (p *Policy) written(host *reverseproxy.Handler) (w written) {
+	w.policy, _ = json.Marshal(p) // which cannot fail: it was read from JSON
+	w.healthCheck = p.HealthCheckRaw
+	if host != nil {
+		w.dynamic = host.DynamicUpstreamsRaw
+		if host.LoadBalancing != nil {
+			w.retryMatch = host.LoadBalancing.RetryMatchRaw
+		}
+	}
+	return w
+}
+
+// siteOf returns the site of a policy that is being provisioned. Caddy tells a module
+// what is above it, but not which route: it is the first one of a server that is not
+// provisioned yet, and has this policy.
+func siteOf(ctx caddy.Context, w written, dials []string) site {
+	var app *caddyhttp.App
+	for _, module := range ctx.Modules() {
+		if is, ok := module.(*caddyhttp.App); ok {
+			app = is
+		}
+	}
+	if app == nil {
+		return site{}
+	}
+	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
+		server := app.Servers[name]
+		lists := []caddyhttp.RouteList{server.Routes}
+		if server.Errors != nil {
+			lists = append(lists, server.Errors.Routes)
+		}
+		for _, list := range lists {
+			at := slices.IndexFunc(list, func(route caddyhttp.Route) bool { return route.HandlersRaw != nil })
+			if at < 0 {
+				continue
+			}
+			if found, hosts := findPolicy(list[at].HandlersRaw, hostsOf(list[at]), w.policy, dials); found {
+				return site{name: strings.Join(orList(hosts, server.Listen), ", "), hosts: hosts}
+			}
+		}
+		for route, named := range server.NamedRoutes {
+			if found, hosts := findPolicy(named.HandlersRaw, nil, w.policy, dials); found {
+				return site{name: "the named route " + route, hosts: hosts}
+			}
+		}
+	}
+	return site{}
+}
+
+func orList(list, otherwise []string) []string {
+	if len(list) > 0 {
+		return list
+	}
+	return otherwise
+}
+
+// hostsOf returns the hosts that a route matches, none if these are all.
+func hostsOf(route caddyhttp.Route) (hosts []string) {
+	for _, set := range route.MatcherSets {
+		for _, matcher := range set {
+			switch matcher := matcher.(type) {
+			case caddyhttp.MatchHost:
+				hosts = append(hosts, matcher...)
+			case *caddyhttp.MatchHost:
+				hosts = append(hosts, *matcher...)
+			}
+		}
+	}
+	return hosts
+}
+
+// findPolicy looks for a policy in the JSON of handlers. The hosts are those of the
+// innermost route around it that says any.
+func findPolicy(handlers []json.RawMessage, hosts []string, policy json.RawMessage, dials []string) (found bool, at []string) {
+	for _, raw := range handlers {
+		var value any
+		if bytes.Contains(raw, []byte(`"tigergraph"`)) && json.Unmarshal(raw, &value) == nil {
+			if found, at := findPolicyIn(value, hosts, policy, dials); found {
+				return true, at
+			}
+		}
+	}
+	return false, nil
+}
+
+func findPolicyIn(value any, hosts []string, policy json.RawMessage, dials []string) (found bool, at []string) {
+	switch value := value.(type) {
+	case []any:
+		for _, one := range value {
+			if found, at = findPolicyIn(one, hosts, policy, dials); found {
+				return true, at
+			}
+		}
+	case map[string]any:
+		if isProxyWith(value, policy, dials) {
+			return true, hosts
+		}
+		var route struct {
+			Match []struct {
+				Host []string `json:"host"`
+			} `json:"match"`
+		}
+		if matched, err := json.Marshal(map[string]any{"match": value["match"]}); err == nil && json.Unmarshal(matched, &route) == nil {
+			var own []string
+			for _, set := range route.Match {
+				own = append(own, set.Host...)
+			}
+			hosts = orList(own, hosts)
+		}
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			if found, at = findPolicyIn(value[key], hosts, policy, dials); found {
+				return true, at
+			}
+		}
+	}
+	return false, nil
+}
+
+// isProxyWith reports whether the JSON of a handler is a proxy with this policy and
+// these upstreams.
+func isProxyWith(handler map[string]any, policy json.RawMessage, dials []string) bool {
+	balancing, _ := handler["load_balancing"].(map[string]any)
+	settings, _ := balancing["selection_policy"].(map[string]any)
+	if settings["policy"] != "tigergraph" {
+		return false
+	}
+	var upstreams []string
+	list, _ := handler["upstreams"].([]any)
+	for _, one := range list {
+		upstream, _ := one.(map[string]any)
+		dial, _ := upstream["dial"].(string)
+		upstreams = append(upstreams, dial)
+	}
+	if !slices.Equal(upstreams, dials) {
+		return false
+	}
+	own, err := json.Marshal(settings)
+	other := new(Policy)
+	if err != nil || json.Unmarshal(own, other) != nil {
+		return false
+	}
+	read, err := json.Marshal(other)
+	return err == nil && sameJSON(read, policy)
+}
+
+// sameJSON reports whether two texts say the same.
+func sameJSON(a, b json.RawMessage) bool {
+	normal := func(text json.RawMessage) string {
+		var value any
+		if json.Unmarshal(text, &value) != nil {
+			return ""
+		}
+		ordered, _ := json.Marshal(value)
+		return string(ordered)
+	}
+	return normal(a) == normal(b)
+}
+
+// warn says which settings can hardly be meant.
+func (p *Policy) warn(w written) {
+	p.warnOfNodes()
+	p.warnOfChecks(w)
+	p.warnOfRepeating(w)
+	p.warnOfNothing()
+	if p.Cookie == nil {
+		return
+	}
+	for i, key := range p.keys {
+		if len(key) < shortestKey {
+			p.warnOf("cookie secret", fmt.Sprintf("secret %d has %d characters: somebody might try them all; make one with 'openssl rand -hex 32'", i+1, len(key)))
+		}
+	}
+}
+
+// warnOf warns of an option.
+func (p *Policy) warnOf(option, message string, fields ...zap.Field) {
+	p.logger.Warn(message, append([]zap.Field{zap.String("site", p.site.name), zap.String("option", option)}, fields...)...)
+}
+
+// warnOfNodes warns if no node takes new clients while all is well.
+func (p *Policy) warnOfNodes() {
+	if p.dynamic || p.host == nil || len(p.host.Upstreams) == 0 {
+		return
+	}
+	var drains, backups, all int
+	for _, upstream := range p.host.Upstreams {
+		weight, set := p.Weights[upstream.Dial]
+		switch {
+		case p.clusterOf(upstream.Dial) != p.clusters()[0]:
+			continue
+		case slices.Contains(p.Drain, upstream.Dial), set && weight == 0:
+			drains++
+		case slices.Contains(p.Backup, upstream.Dial):
+			backups++
+		}
+		all++
+	}
+	switch {
+	case drains == all:
+		p.warnOf("drain", "all nodes are draining: none takes new clients until the pool fails open")
+	case backups == all:
+		p.warnOf("backup", "all nodes are backups: there is none that they could stand in for")
+	case drains+backups == all:
+		p.warnOf("drain", "all nodes are draining or backups: new clients go to the backups")
+	}
+}
+
+// warnOfChecks warns of checks that cannot find what they are for.
+func (p *Policy) warnOfChecks(w written) {
+	if p.host == nil {
+		return
+	}
+	if p.checker == nil {
+		p.warnOf("health_check", "the nodes are not checked: a node that is down is noticed only by the requests that it fails")
+		return
+	}
+	checked := false
+	for s := range service.Count {
+		_, on := p.checker.Plan(s.String())
+		checked = checked || on
+	}
+	if !checked {
+		p.warnOf("health_check", "all checks are off: a node that is down is noticed only by the requests that it fails")
+	}
+	if checks := p.host.HealthChecks; checks != nil && checks.Active != nil && (checks.Active.URI != "" || checks.Active.Path != "" || checks.Active.Port != 0) {
+		p.warnOf("health_uri", "Caddy's active checks are on beside those of the policy: a node is down if either finds it down, for all of its services; leave them out")
+	}
+	var times struct {
+		Interval caddy.Duration `json:"interval"`
+		Timeout  caddy.Duration `json:"timeout"`
+	}
+	if json.Unmarshal(w.healthCheck, &times) == nil && times.Timeout > 0 {
+		for s := range service.Count {
+			if plan, on := p.checker.Plan(s.String()); on && plan.Timeout > plan.Interval {
+				p.warnOf("health_check timeout", fmt.Sprintf("the timeout %s is longer than the interval %s: a node that falls silent is found late", plan.Timeout, plan.Interval))
+				return
+			}
+		}
+	}
+}
+
+// warnOfRepeating warns if Caddy may send a request twice that does harm then. Our own
+// transport lets none through.
+func (p *Policy) warnOfRepeating(w written) {
+	if p.host == nil || p.host.LoadBalancing == nil {
+		return
+	}
+	if _, own := p.host.Transport.(*Transport); own || p.host.LoadBalancing.Retries == 0 && p.host.LoadBalancing.TryDuration == 0 {
+		return
+	}
+	const advice = "write 'lb_retry_match { tigergraph_repeatable }'"
+	if len(w.retryMatch) == 0 {
+		p.warnOf("lb_retry_match", "a GET is sent again after it may have reached a node, and in TigerGraph a GET can drop all data: "+advice)
+	}
+	for _, set := range w.retryMatch {
+		if set["tigergraph_repeatable"] == nil {
+			p.warnOf("lb_retry_match", "requests are sent again after they may have reached a node, whether or not that does harm: "+advice)
+			return
+		}
+	}
+}
+
+// warnOfNothing warns of options that have no effect.
+func (p *Policy) warnOfNothing() {
+	none := func(option, why string) { p.warnOf(option, "the option has no effect: "+why) }
+	if p.Affinity == byNothing {
+		for option, set := range map[string]bool{
+			"ipv4_prefix": p.IPv4Prefix != 0, "ipv6_prefix": p.IPv6Prefix != 0, "failback": p.Failback != nil, "spread": p.Spread != nil,
+		} {
+			if set {
+				none(option, "with the affinity 'none' every request is spread, and no client belongs to a node")
+			}
+		}
+	}
+	if p.host == nil {
+		return
+	}
+	if p.checker == nil && p.SlowStart > 0 {
+		none("slow_start", "without checks no node is found to be up again")
+	}
+	if p.checker == nil && p.FailClosed {
+		none("fail_closed", "without checks no node is found to be down")
+	}
+	if len(p.host.Upstreams) == 1 && !p.dynamic && (p.Weights != nil || p.Backup != nil) {
+		none("weight", "there is only one node")
+	}
+}
+
+// warnOfSharedCookie warns if a browser can get cookies of one name from two policies
+// that have different nodes: each costs it its session with the other.
+func (p *Policy) warnOfSharedCookie(other *Policy) {
+	if p.cookie == nil || other.cookie == nil || p.host == nil || other.host == nil || p.cookie.name != other.cookie.name ||
+		p.cookie.plain.Path != other.cookie.plain.Path || p.cookie.plain.Domain != other.cookie.plain.Domain || p.pool == other.pool {
+		return
+	}
+	if p.cookie.plain.Domain == "" && !meet(p.site.hosts, other.site.hosts) {
+		return
+	}
+	p.warnOf("cookie name", "another policy with other nodes gives browsers a cookie of the same name, so that each costs the other's users their sessions: "+
+		"write 'cluster <name>' in one of them, or give its cookie another name",
+		zap.String("cookie", p.cookie.name), zap.String("other_site", other.site.name), zap.String("nodes", p.pool), zap.String("other_nodes", other.pool))
+}
+
+// meet reports whether a browser can get the cookies of both sites.
+func meet(hosts, others []string) bool {
+	if len(hosts) == 0 || len(others) == 0 {
+		return true
+	}
+	for _, host := range hosts {
+		for _, other := range others {
+			if includes(host, other) || includes(other, host) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// includes reports whether a host of a site, perhaps with wildcards for
+// labels, includes another.
+func includes(pattern, host string) bool {
+	labels, others := strings.Split(strings.ToLower(pattern), "."), strings.Split(strings.ToLower(host), ".")
+	return slices.EqualFunc(labels, others, func(label, other string) bool { return label == "*" || label == other })
+}
+
+// dialsOf returns the addresses of a proxy's upstreams.
+func dialsOf(host *reverseproxy.Handler) (dials []string) {
+	if host == nil {
+		return nil
+	}
+	for _, upstream := range host.Upstreams {
+		dials = append(dials, upstream.Dial)
+	}
+	return dials
+}
+
+// poolText names the nodes of a proxy, whatever their order.
+func poolText(host *reverseproxy.Handler, dynamic json.RawMessage) string {
+	dials := dialsOf(host)
+	slices.Sort(dials)
+	if dynamic != nil {
+		dials = append(dials, string(dynamic))
+	}
+	return strings.Join(dials, " ")
+}
