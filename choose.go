@@ -261,6 +261,10 @@ func (c *call) apply(v *visit, r *balance.Request, d balance.Decision) *reversep
 		moved.Forget(c.client(v.key))
 	}
 	v.chosen = c.roster.byPool[d.Node]
+	if v.left != nil && v.left != v.chosen {
+		v.left.requests.countRetry(v.left.address, c.service)
+	}
+	v.left = nil
 	if v.chosen == v.pinned && v.current && !v.several {
 		c.takeBackCookie()
 	} else {

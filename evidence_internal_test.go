@@ -70,10 +70,15 @@ func TestAttemptsThroughTheProxysTransportAreBooked(t *testing.T) {
 			r.RequestURI = ""
 			began := time.Now()
 			res, err := transport.RoundTrip(r)
+			came := attempt{started: began, err: err}
 			if err == nil {
 				_ = res.Body.Close()
+				came.status, came.header = res.StatusCode, res.Header
 			}
-			prober.book(service.Of(test.path), r, began, res, err, test.excused)
+			if test.excused {
+				came.outcome = clientFault
+			}
+			prober.book(service.Of(test.path), r, came)
 			for s := range service.Count {
 				if got := prober.Report(s).Evidence.Last; got != test.want[s] {
 					t.Errorf("%s: %s (error %v), want %s", s, got, err, test.want[s])
