@@ -34,7 +34,8 @@ func init() {
 //
 //	tigergraph m1 m2 m3
 //
-// is short for a handler of its own, which see, and after it:
+// is short for one handler (a subroute) that has two in it: the handler tigergraph,
+// which see, and this proxy:
 //
 //	reverse_proxy m1:14240 m2:14240 m3:14240 {
 //		lb_policy tigergraph
@@ -52,7 +53,8 @@ func init() {
 //		}
 //	}
 //
-// What the user writes wins over each of these.
+// Dynamic sources are put into `dynamic tigergraph`, which keeps their answers. What
+// the user writes wins over each of these.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
@@ -62,18 +64,18 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return nil, err
 	}
 	h.Next() // the directive's name, once more
-	var directive directive
-	if err := directive.split(h.Dispenser); err != nil {
+	var parts directive
+	if err := parts.split(h.Dispenser); err != nil {
 		return nil, err
 	}
-	policy, err := directive.policy()
+	policy, err := parts.policy()
 	if err != nil {
 		return nil, err
 	}
-	if err := directive.completeOptions(policy); err != nil {
+	if err := parts.completeOptions(policy); err != nil {
 		return nil, err
 	}
-	proxy, err := directive.proxy(h)
+	proxy, err := parts.proxy(h)
 	if err != nil {
 		return nil, err
 	}
