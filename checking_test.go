@@ -236,6 +236,31 @@ func TestAHundredNodesComeAndGo(t *testing.T) {
 	}
 }
 
+func TestOfNodesThatLeaveADynamicPoolAFewAreChecked(t *testing.T) {
+	p, _ := loadPolicy(t, dynamicPolicy)
+	p.mu.Lock()
+	p.checker = nil // there is nobody to be asked
+	p.mu.Unlock()
+	now := time.Now()
+	address := func(i int) string { return fmt.Sprintf("10.1.%d.%d:14240", i/200, i%200+1) }
+	const all = 3 * mostDeparted
+	for i := range all {
+		r, w := visitor("")
+		p.asked.Store(true)
+		if p.Select(reverseproxy.UpstreamPool{{Dial: address(i), Host: new(reverseproxy.Host)}}, r, w) == nil {
+			t.Fatal("no node is chosen")
+		}
+		now = now.Add(time.Second)
+		p.forget(now)
+	}
+	if known := len(p.allMembers()); known != mostDeparted+1 {
+		t.Errorf("%d nodes are known, want %d and the one that is there", known, mostDeparted)
+	}
+	if p.memberAt(address(all-1)) == nil || p.memberAt(address(all-2)) == nil || p.memberAt(address(0)) != nil {
+		t.Error("those that left last are not known, or the first one is")
+	}
+}
+
 // A prober that another site needs goes on, with what that one lends.
 func TestAForgottenNodeMayBeAnotherSitesNode(t *testing.T) {
 	nodes := startNodes(t, 2)
