@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -439,6 +441,25 @@ func TestAuthoritiesAreKnownWhileTheyAreUsed(t *testing.T) {
 		t.Error("a pool that is used has got another number")
 	}
 	runtime.KeepAlive(first)
+}
+
+func TestEqualFailuresReadAlike(t *testing.T) {
+	node := startNodes(t, 1)[0]
+	node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Reset})
+	p, _ := loadPolicy(t, plainPolicy, node.Addr())
+	prober := p.memberAt(node.Addr()).prober
+	until(t, "all are down", func() bool {
+		return prober.verdict(service.GUI) == health.Down && prober.verdict(service.GSQL) == health.Down && prober.verdict(service.RESTPP) == health.Down
+	})
+	for s := range service.Count {
+		report, first := prober.Report(s), prober.Report(service.GUI)
+		if report.LastError() != first.LastError() || strings.Contains(report.LastError(), "->") {
+			t.Errorf("%s: %s; gui: %s", s, report.LastError(), first.LastError())
+		}
+		if !errors.Is(report.Failure, syscall.ECONNRESET) {
+			t.Errorf("the cause of %v is lost", report.Failure)
+		}
+	}
 }
 
 // A series that is made after the last prober has ended would stay for ever.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -341,11 +342,29 @@ func (s *Services) explain(ctx context.Context, err error) error {
 	// What is wrong with a certificate may be said; of an answer, errors quote
 	// what they found.
 	var certificate *tls.CertificateVerificationError
-	if text := err.Error(); !errors.As(err, &certificate) && (strings.Contains(text, "malformed") || strings.Contains(text, `"`)) {
+	text := err.Error()
+	if !errors.As(err, &certificate) && (strings.Contains(text, "malformed") || strings.Contains(text, `"`)) {
 		return errors.New("the answer is not well-formed HTTP")
+	}
+	if shorter := ownAddress.ReplaceAllString(text, ""); shorter != text {
+		return &unboundError{error: err, text: shorter}
 	}
 	return err
 }
+
+// ownAddress is that of our end of a connection in the text of an error.
+var ownAddress = regexp.MustCompile(`\S+->`)
+
+// unboundError is an error without our address in its text, whose port differs each
+// time: equal failures read alike.
+type unboundError struct {
+	error
+	text string
+}
+
+func (e *unboundError) Error() string { return e.text }
+
+func (e *unboundError) Unwrap() error { return e.error }
 
 // UnmarshalCaddyfile sets up the health check from Caddyfile tokens. Syntax:
 //

@@ -206,7 +206,7 @@ func TestASilentNodeIsDownWithinOneAndAHalfIntervalsAndOneTimeout(t *testing.T) 
 		{time.Minute, 2 * time.Second},
 		{100 * time.Millisecond, 500 * time.Millisecond},
 	} {
-		for _, part := range []float64{0.01, 0.3, 0.7, 0.99} {
+		for _, part := range []float64{-5, 0.01, 0.3, 0.7, 0.99} { // the first is from the beginning
 			var silentFrom time.Time
 			var down time.Duration
 			watched(t, test.interval, test.timeout, func(o *owner) {
