@@ -88,6 +88,24 @@ func TestAttemptsThroughTheProxysTransportAreBooked(t *testing.T) {
 	}
 }
 
+func TestWhatRequestsMetIsPartOfTheStatus(t *testing.T) {
+	node := startNodes(t, 1)[0]
+	p, _ := loadPolicy(t, plainPolicy, node.Addr())
+	prober := p.memberAt(node.Addr()).prober
+	until(t, "it is up", func() bool { return prober.verdict(service.GUI) == health.Up })
+	r := httptest.NewRequest(http.MethodGet, "http://edge/api/x", nil)
+	for range 3 {
+		prober.book(service.GUI, r, time.Now(), &http.Response{StatusCode: http.StatusBadGateway}, nil, false)
+	}
+	services := p.app.statuses()[0].Services
+	if met := services["gui"].Evidence; met == nil || met.Count != 3 || met.Last != health.BadGateway.String() || time.Since(met.At) > time.Minute {
+		t.Errorf("of the GUI: %+v", met)
+	}
+	if met := services["gsql"].Evidence; met != nil {
+		t.Errorf("of GSQL: %+v", met)
+	}
+}
+
 func fail(s tgnode.Service, mode tgnode.Mode) func(*tgnode.Node) error {
 	return func(n *tgnode.Node) error {
 		n.SetFault(s, tgnode.Fault{Mode: mode})
