@@ -253,6 +253,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
 		p.onlyPassive = host.CB == nil && host.CBRaw == nil && (host.HealthChecks == nil || host.HealthChecks.Active == nil)
+		warnOfRetries(host.LoadBalancing, p.logger)
 		p.rekeys, p.ourTransport = rekeys(host.Headers), isOurs(host.Transport)
 		if err := p.provisionHealthCheck(ctx); err != nil {
 			return err

@@ -176,6 +176,18 @@ func (c *Client) RoundTrip(req *http.Request, terms Terms) (*http.Response, erro
 // Close closes the connections that are idle, and the others when they become so.
 func (c *Client) Close() { c.pool.close() }
 
+// CloseIdle closes the idle connections to an address.
+func (c *Client) CloseIdle(address string) {
+	p := &c.pool
+	p.mu.Lock()
+	var idle []*connection
+	if o := p.of[address]; o != nil {
+		idle, o.idle = o.idle, nil
+	}
+	p.mu.Unlock()
+	closeAll(idle)
+}
+
 // validate refuses what would make two requests of one, as Go's client does.
 func validate(req *http.Request) error {
 	if req.Method != "" && !httpguts.ValidHeaderFieldName(req.Method) {

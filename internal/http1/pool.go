@@ -240,14 +240,7 @@ func (c *Client) suspect(address string) {
 		return
 	}
 	c.Suspects.Add(address)
-	p := &c.pool
-	p.mu.Lock()
-	var idle []*connection
-	if o := p.of[address]; o != nil {
-		idle, o.idle = o.idle, nil
-	}
-	p.mu.Unlock()
-	closeAll(idle)
+	c.CloseIdle(address)
 }
 
 func (c *Client) keep(conn *connection) bool {
