@@ -159,9 +159,10 @@ func (c *Client) dial(address string, s *origin, w *waiter) {
 	w.dialling, w.cancel = true, cancel
 	s.open++
 	s.dials = append(s.dials, w)
+	connect := c.Dial
 	go func() {
 		defer cancel()
-		dialled, err := c.Dial(ctx, address)
+		dialled, err := connect(ctx, address)
 		if err != nil {
 			c.dialFailed(address, w, err)
 			return
