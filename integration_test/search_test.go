@@ -48,7 +48,7 @@ func searches(nodes []*tgnode.Node) (count int) {
 func TestAQueryThatNobodyRemembersIsFoundOnItsNode(t *testing.T) {
 	_, nodes := startCluster(t, 3)
 	e := newEdge(t)
-	e.load("tigergraph "+addresses(nodes)+" {\nhealth_check off\n}")
+	e.load("tigergraph " + addresses(nodes) + " {\nhealth_check off\n}")
 	b := e.newBrowser(2)
 	b.http.Jar = nil
 	// Submitted past this edge, as through another or before a restart.
@@ -101,7 +101,7 @@ func TestAQueryThatNobodyRemembersIsFoundOnItsNode(t *testing.T) {
 func TestABogusIDCostsOneRoundOfReads(t *testing.T) {
 	_, nodes := startCluster(t, 3)
 	e := newEdge(t)
-	e.load("tigergraph "+addresses(nodes)+" {\nhealth_check off\n}")
+	e.load("tigergraph " + addresses(nodes) + " {\nhealth_check off\n}")
 	var asking sync.WaitGroup
 	const times = 10
 	for _, b := range e.clients(times) {
