@@ -370,7 +370,7 @@ func TestDocker(t *testing.T) {
 	edge := d.prefix + "edge"
 	t.Cleanup(func() { d.try("rmi", "--force", edge, edge+"-clone", edge+"-builder", d.prefix+"node") })
 	from := []string{"--build-arg", "CADDY_IMAGE=" + d.prefix + "caddy"}
-	d.run(append([]string{"build", "--tag", edge, "--build-arg", "PLUGIN_VERSION=" + version}, append(from, ".")...)...)
+	d.run(append([]string{"build", "--tag", edge, "--build-arg", "PLUGIN_VERSION=" + strings.TrimPrefix(version, "v")}, append(from, ".")...)...)
 	d.run(append([]string{"build", "--tag", edge + "-clone"}, append(from, ".")...)...)
 	d.run(append([]string{"build", "--tag", edge + "-builder", "--target", "builder"}, append(from, ".")...)...)
 	d.run("build", "--tag", d.prefix+"node", "--file", "deploy/docker/node.Dockerfile",
@@ -453,7 +453,7 @@ func (d *dockerTest) testMetadata(t *testing.T) {
 		"{{json .Config.ExposedPorts}}":                                `{"443/tcp":{},"443/udp":{},"80/tcp":{}}`,
 		"{{json .Config.Volumes}}":                                     `{"/config":{},"/data":{}}`,
 		"{{json .Config.Healthcheck.Test}}":                            `["CMD","caddy","tigergraph","status","--alive"]`,
-		`{{index .Config.Labels "org.opencontainers.image.version"}}`:  d.version,
+		`{{index .Config.Labels "org.opencontainers.image.version"}}`:  strings.TrimPrefix(d.version, "v"), // as the tag is
 		`{{index .Config.Labels "org.opencontainers.image.licenses"}}`: "Apache-2.0",
 		`{{index .Config.Labels "org.opencontainers.image.source"}}`:   "https://" + modulePath,
 	} {
