@@ -301,15 +301,15 @@ func (i *image) load(d *docker, name string, changes ...string) {
 // standIns makes images that stand for caddy:VERSION-builder, caddy:VERSION and
 // golang:alpine. Their compilers hand out what the real xcaddy and the real go
 // have built on this machine, to who asks for exactly that.
-func (d *docker) standIns(version, built, builtFromClone, stock, node string) {
+func (d *docker) standIns(version, published, clone, stock, node string) {
 	d.t.Helper()
 	caddyVersion := strings.TrimPrefix(newestCaddy(d.t), "v")
 
 	builder := newImage(d.t)
 	builder.shell()
 	builder.program("setcap", "/usr/sbin/setcap")
-	builder.copy(built, "/built/published")
-	builder.copy(builtFromClone, "/built/clone")
+	builder.copy(published, "/built/published")
+	builder.copy(clone, "/built/clone")
 	builder.file("/usr/bin/xcaddy", []byte(`#!/bin/sh
 set -eu
 case "$*" in
@@ -354,18 +354,16 @@ cp /built/tgnode /out/tgnode
 // the official ones, and the plugin is the working tree, published on disk.
 func TestDocker(t *testing.T) {
 	d := newDocker(t)
-	proxy, version := publish(t)
-	folder := t.TempDir()
-	built, builtFromClone, stock, node := folder+"/published", folder+"/clone", folder+"/stock", folder+"/tgnode"
-	xcaddy(t, proxy, "build", newestCaddy(t), "--with", modulePath+"@"+version, "--output", built)
-	xcaddy(t, proxy, "build", newestCaddy(t), "--with", modulePath+"@v0.0.0=.", "--output", builtFromClone)
-	xcaddy(t, proxy, "build", newestCaddy(t), "--output", stock)
+	published, version := built(t, newestCaddy(t), modulePath)
+	clone, _ := built(t, newestCaddy(t), theClone)
+	stock, _ := built(t, newestCaddy(t))
+	node := filepath.Join(t.TempDir(), "tgnode")
 	build := exec.Command("go", "build", "-trimpath", "-o", node, "./cmd/tgnode")
 	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	d.standIns(version, built, builtFromClone, stock, node)
+	d.standIns(version, published, clone, stock, node)
 
 	edge := d.prefix + "edge"
 	t.Cleanup(func() { d.try("rmi", "--force", edge, edge+"-clone", edge+"-builder", d.prefix+"node") })
