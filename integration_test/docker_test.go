@@ -366,13 +366,18 @@ func TestDocker(t *testing.T) {
 	d.standIns(version, published, clone, stock, node)
 
 	edge := d.prefix + "edge"
-	t.Cleanup(func() { d.try("rmi", "--force", edge, edge+"-clone", edge+"-builder", d.prefix+"node") })
+	t.Cleanup(func() {
+		d.try("rmi", "--force", edge, edge+"-clone", edge+"-builder", d.prefix+"node", d.prefix+"node-builder")
+	})
 	from := []string{"--build-arg", "CADDY_IMAGE=" + d.prefix + "caddy"}
 	d.run(append([]string{"build", "--tag", edge, "--build-arg", "PLUGIN_VERSION=" + strings.TrimPrefix(version, "v")}, append(from, ".")...)...)
 	d.run(append([]string{"build", "--tag", edge + "-clone"}, append(from, ".")...)...)
 	d.run(append([]string{"build", "--tag", edge + "-builder", "--target", "builder"}, append(from, ".")...)...)
-	d.run("build", "--tag", d.prefix+"node", "--file", "deploy/docker/node.Dockerfile",
-		"--build-arg", "GO_IMAGE="+d.prefix+"golang", "--build-arg", "GO_VERSION=stand-in", ".")
+	node = d.prefix + "node"
+	for _, arguments := range [][]string{{"--tag", node}, {"--tag", node + "-builder", "--target", "builder"}} {
+		d.run(slices.Concat([]string{"build", "--file", "deploy/docker/node.Dockerfile", "--build-arg", "GO_IMAGE=" + d.prefix + "golang", "--build-arg", "GO_VERSION=stand-in"},
+			arguments, []string{"."})...)
+	}
 
 	test := dockerTest{docker: d, image: edge, version: version}
 	for _, step := range []struct {
@@ -383,6 +388,7 @@ func TestDocker(t *testing.T) {
 		{"what the image says of itself", test.testMetadata},
 		{"a wrong variable ends it with a message", test.testVariables},
 		{"a Caddyfile of one's own", test.testOwnCaddyfile},
+		{"a key from a secret's file, and a reload", test.testSecretAndReload},
 		{"three nodes, ACME and failures", test.testCluster},
 		{"the guide's command", test.testGuide},
 		{"docker compose up", test.testCompose},
@@ -403,33 +409,39 @@ type dockerTest struct {
 }
 
 func (d *dockerTest) testContext(t *testing.T) {
-	container := d.prefix + "context"
-	t.Cleanup(func() { d.try("rm", "--force", container) })
-	d.run("create", "--name", container, d.prefix+"edge-builder", "sh")
-	source := t.TempDir()
-	d.run("cp", container+":/src", source)
-	var size int64
-	err := filepath.WalkDir(source, func(file string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+	for image, program := range map[string]string{"edge-builder": ".", "node-builder": "./cmd/tgnode"} {
+		container := d.prefix + image + "-context"
+		t.Cleanup(func() { d.try("rm", "--force", container) })
+		d.run("create", "--name", container, d.prefix+image, "sh")
+		source := t.TempDir()
+		d.run("cp", container+":/src", source)
+		var size int64
+		err := filepath.WalkDir(source, func(file string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			info, err := entry.Info()
+			size += info.Size()
+			name := strings.TrimPrefix(file, source)
+			if strings.HasSuffix(file, "_test.go") || strings.Contains(file, ".git") {
+				t.Errorf("%s is in the context", name)
+			}
+			if image == "edge-builder" && entry.Name() == "Caddyfile" {
+				t.Errorf("a change of %s builds the binary anew", name)
+			}
 			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		info, err := entry.Info()
-		size += info.Size()
-		if strings.HasSuffix(file, "_test.go") || strings.Contains(file, ".git") {
-			t.Errorf("%s is in the context", strings.TrimPrefix(file, source))
+		if size > 2<<20 {
+			t.Errorf("the context is of %d bytes", size)
 		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if size > 2<<20 {
-		t.Errorf("the context is of %d bytes", size)
-	}
-	build := exec.Command("go", "build", "-o", os.DevNull, ".", "./cmd/tgnode")
-	build.Dir = filepath.Join(source, "src")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Errorf("the context cannot be built: %v\n%s", err, output)
+		build := exec.Command("go", "build", "-o", os.DevNull, program)
+		build.Dir, build.Env = filepath.Join(source, "src"), append(os.Environ(), "GOWORK=off")
+		if output, err := build.CombinedOutput(); err != nil {
+			t.Errorf("the context of %s cannot be built: %v\n%s", image, err, output)
+		}
 	}
 }
 
@@ -476,6 +488,9 @@ func (d *dockerTest) testVariables(t *testing.T) {
 		{[]string{site, "TIGERGRAPH_NODES=m1,m2"}, []string{"the environment variable TIGERGRAPH_NODES is wrong: separate the nodes by blanks"}},
 		{[]string{site, nodes, "COOKIE_KEY=short"}, []string{"the environment variable COOKIE_KEY is wrong"}},
 		{[]string{site, nodes, "TLS=off"}, []string{"the environment variable TLS is wrong"}},
+		{[]string{site, nodes, "METRICS_ADDRESS=:443"}, []string{"the environment variable METRICS_ADDRESS is wrong"}},
+		{[]string{site, nodes, "COOKIE_KEY_FILE=/run/secrets/nonesuch"}, []string{"the environment variable COOKIE_KEY_FILE is wrong"}},
+		{[]string{site, nodes, "TIGERGRAPH_OPTIONS=slow_strat 1m"}, []string{"the environment variable TIGERGRAPH_OPTIONS is wrong"}},
 	} {
 		arguments := []string{"run", "--rm"}
 		for _, variable := range test.variables {
@@ -510,6 +525,28 @@ func (d *dockerTest) testOwnCaddyfile(t *testing.T) {
 		if !strings.Contains(status, want) {
 			t.Errorf("the process's status lacks %q:\n%s", want, status)
 		}
+	}
+}
+
+func (d *dockerTest) testSecretAndReload(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "cookie_key")
+	if err := os.WriteFile(secret, []byte("0123456789abcdef\n"), 0o644); err != nil { // another user reads it
+		t.Fatal(err)
+	}
+	container := d.start("secret", "--volume", secret+":/run/secrets/cookie_key:ro",
+		"--env", "SITE=http://graph.example.com", "--env", "TIGERGRAPH_NODES=m1 m2", "--env", "COOKIE_KEY_FILE=/run/secrets/cookie_key", d.image)
+	eventually(t, "the edge knows its nodes", func() bool {
+		output, _ := d.try("exec", container, "caddy", "tigergraph", "status", "--alive")
+		return strings.Contains(output, "m2:14240")
+	})
+	// What people type first says what to type, and that works.
+	reload := []string{"exec", container, "caddy", "reload", "--config", "/etc/caddy/Caddyfile"}
+	if output, err := d.try(reload...); err == nil || !strings.Contains(output, "caddy_reload_needs:--adapter=tigergraph") {
+		t.Errorf("without the adapter: %v\n%s", err, output)
+	}
+	d.run(append(reload, "--adapter", "tigergraph")...)
+	if logs := d.run("logs", container); strings.Contains(logs, "0123456789abcdef") {
+		t.Errorf("the key is in the log:\n%s", logs)
 	}
 }
 

@@ -17,10 +17,17 @@
 }
 
 # Caddy itself hides cookies and Authorization in its log, but knows nothing of the
-# headers in which GSQL's clients keep their credentials, nor of secrets in a query.
+# headers in which GSQL's clients and TigerGraph's MCP server keep their credentials,
+# nor of secrets in a query.
 (no_secrets) {
 	format filter {
 		request>headers>Gsql-Cookie delete
+		request>headers>X-Tg-Username delete
+		request>headers>X-Tg-Password delete
+		request>headers>X-Tg-Secret delete
+		request>headers>X-Tg-Token delete
+		request>headers>X-Tg-Api-Token delete
+		request>headers>X-Tg-Jwt-Token delete
 		resp_headers>Set-Gsql-Cookie delete
 		resp_headers>Set-GSQL-Cookie delete
 		headers>Set-Gsql-Cookie delete
@@ -45,9 +52,14 @@
 	http_port 8080
 	https_port 8443
 
-	# HTTP/3 would be announced at the port 8443, which no client reaches.
+	# HTTP/3 would be announced at the port 8443, which no client reaches. And Caddy
+	# gives up a request's body that pauses for a minute, as an upload may that is
+	# computed while it is sent.
 	servers {
 		protocols h1 h2
+		timeouts {
+			read_body_idle 1h
+		}
 	}
 
 	# A pod that ends is told to first, and gets new connections for a while longer.
