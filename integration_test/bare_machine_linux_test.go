@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,13 +21,7 @@ func bareMachine(t *testing.T) (root string) {
 			skip(t, "this takes root and %s", program)
 		}
 	}
-	root = os.Getenv("BARE_MACHINE") // a folder to keep it in, and to take it from
-	if root == "" {
-		root = filepath.Join(t.TempDir(), "debian")
-	}
-	if _, err := os.Stat(filepath.Join(root, "etc/debian_version")); err == nil {
-		return root
-	}
+	root = filepath.Join(t.TempDir(), "debian")
 	install := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl", "bookworm", root)
 	if output, err := install.CombinedOutput(); err != nil {
 		skip(t, "no Debian can be installed here: %v\n%s", err, output[max(0, len(output)-1000):])
@@ -91,9 +84,8 @@ func TestTheGuideToABareMachine(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	static := caddyBinary
 	copyTo(node, "usr/local/bin/tgnode")
-	copyTo(static, "release/caddy")
+	copyTo(caddyBinary, "release/caddy")
 	for _, file := range []string{"caddy.sysusers", "caddy-tigergraph.service"} {
 		copyTo("../deploy/systemd/"+file, "release/deploy/systemd/"+file)
 	}
@@ -169,9 +161,6 @@ WantedBy=default.target
 	if err := os.Symlink("/etc/systemd/system/guide.service", link); err != nil && !os.IsExist(err) {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"guide.result", "guide.log"} {
-		_ = os.Remove(filepath.Join(root, name)) // of a run before
-	}
 	boot := exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--directory="+root, "--boot")
 	output := new(buffer)
 	boot.Stdout, boot.Stderr = output, output
@@ -188,6 +177,6 @@ WantedBy=default.target
 	if strings.TrimSpace(string(result)) != "success" {
 		said, _ := os.ReadFile(filepath.Join(root, "guide.log"))
 		journal, _ := os.ReadFile(filepath.Join(root, "guide.journal"))
-		t.Error(fmt.Sprintf("the guide ends with %s", result), "\n", string(said), "\n", string(journal))
+		t.Errorf("the guide ends with %s\n%s\n%s", result, said, journal)
 	}
 }

@@ -154,7 +154,13 @@ func TestTheReleasesStepsMakeWhatIsReleased(t *testing.T) {
 	r.run("binary", "Tools", "", "")
 	version := strings.TrimPrefix(r.version, "v")
 	dist := filepath.Join(r.folder, "dist")
-	for _, platform := range [][2]string{{"linux", "amd64"}, {"windows", "amd64"}} {
+	platforms, files := [][2]string{{"linux", "amd64"}}, 4
+	if os.Getenv("NIGHTLY") != "" { // all of Caddy once more
+		platforms, files = append(platforms, [2]string{"windows", "amd64"}), 6
+	} else {
+		t.Log("NOT TESTED: a platform without packages, which is left to NIGHTLY=1")
+	}
+	for _, platform := range platforms {
 		goos, goarch := platform[0], platform[1]
 		if err := os.RemoveAll(filepath.Join(r.folder, "folder")); err != nil { // each has a runner of its own
 			t.Fatal(err)
@@ -167,12 +173,12 @@ func TestTheReleasesStepsMakeWhatIsReleased(t *testing.T) {
 			binary = "caddy.exe"
 		}
 		name := filepath.Join(dist, "caddy-tigergraph_"+version+"_"+goos+"_"+goarch)
-		files := archived(t, name+".tar.gz")
+		content := archived(t, name+".tar.gz")
 		for _, want := range []string{
 			binary, "LICENSE", "README.md", "CHANGELOG.md", "example.Caddyfile", "docs/deployment.md", "deploy/systemd/caddy-tigergraph.service",
 			"deploy/grafana/alerts.yml", "deploy/helm/caddy-tigergraph/Chart.yaml", "deploy/kubernetes/deployment.yaml",
 		} {
-			if !slices.Contains(files, "./"+want) {
+			if !slices.Contains(content, "./"+want) {
 				t.Errorf("the archive for %s lacks %s", goos, want)
 			}
 		}
@@ -189,7 +195,7 @@ func TestTheReleasesStepsMakeWhatIsReleased(t *testing.T) {
 	check := exec.Command("sha256sum", "--check", "--strict", "checksums.txt")
 	check.Dir = dist
 	said, err := check.CombinedOutput()
-	if err != nil || strings.Count(string(said), ": OK\n") != 6 {
+	if err != nil || strings.Count(string(said), ": OK\n") != files {
 		t.Errorf("the checksums: %v\n%s", err, said)
 	}
 }
