@@ -154,6 +154,15 @@ func (t *Transport) readBody(r *http.Request, vars map[string]any) ([]byte, erro
 	return content, err
 }
 
+// giveBackBody lets another proxy read the body of a request again, where one has read
+// it and sent it to nobody.
+func giveBackBody(r *http.Request) {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if kept, is := vars[bodyKey].(*keptBody); is && int64(len(kept.content)) == r.ContentLength {
+		r.Body = &wholeBody{kept.content}
+	}
+}
+
 // clientError is that a client's body could not be read, or that the client is gone.
 func clientError(ctx context.Context, err error, a *attempt) error {
 	if ctx.Err() != nil {
