@@ -3,6 +3,7 @@ package tigergraph
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -11,12 +12,17 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 // forgetAfter is how long a node of a dynamic pool is checked after it was last
 // in there.
 const forgetAfter = 10 * time.Minute
+
+// mostDeparted is how many nodes are checked that have left a dynamic pool: those
+// that left last.
+const mostDeparted = 100
 
 // acquireProber gives a new member its prober. The caller holds the policy's
 // lock.
@@ -140,6 +146,11 @@ func (p *Policy) forget(now time.Time) {
 			forgotten = append(forgotten, m)
 		}
 	}
+	for _, m := range p.surplus(&kept) {
+		kept.members[m.index] = nil
+		delete(kept.byDial, m.dial)
+		forgotten = append(forgotten, m)
+	}
 	if forgotten == nil {
 		return
 	}
@@ -158,6 +169,22 @@ func (p *Policy) forget(now time.Time) {
 	}
 }
 
+// surplus returns the nodes that left the dynamic pool first, if too many have. The
+// caller holds the policy's lock.
+func (p *Policy) surplus(known *roster) []*member {
+	departed := make(map[string]*member, len(known.byDial))
+	maps.Copy(departed, known.byDial)
+	for _, m := range known.byPool {
+		delete(departed, m.dial)
+	}
+	if len(departed) <= mostDeparted {
+		return nil
+	}
+	byTime := slices.SortedFunc(maps.Values(departed), func(a, b *member) int { return a.seen.Compare(b.seen) })
+	byTime = slices.DeleteFunc(byTime, p.isStatic)
+	return byTime[:max(len(byTime)-mostDeparted, 0)]
+}
+
 // isStatic reports whether a member is used when the dynamic source fails.
 func (p *Policy) isStatic(m *member) bool {
 	return slices.ContainsFunc(p.host.Upstreams, func(u *reverseproxy.Upstream) bool { return u.Dial == m.dial })
@@ -174,13 +201,21 @@ func (p *Policy) allMembers() []*member {
 	return all
 }
 
-// noteOpen warns, once, that the policy sends requests to nodes that are down by
-// their checks. A retry that has no other node left is no reason to.
+// noteOpen warns, once, that the policy sends requests to nodes that the checks are
+// against. A retry that has no other node left is no reason to.
 func (p *Policy) noteOpen(s service.Service) {
-	if !p.warnedOpen[s].Load() && p.failsOpen(s) && p.warnedOpen[s].CompareAndSwap(false, true) {
-		p.logger.Warn("every node is down by its health checks; requests are sent to them all the same",
-			zap.String("service", s.String()))
+	if p.warnedOpen[s].Load() {
+		return
 	}
+	best := p.outlook(s).Best
+	if !best.IsOpen() || !p.warnedOpen[s].CompareAndSwap(false, true) {
+		return
+	}
+	why := "every node is down by its health checks"
+	if best < balance.OpenDown {
+		why = "every node that is up is draining, or out by Caddy's passive checks or circuit breakers"
+	}
+	p.logger.Warn(why+"; requests are sent to them all the same", zap.String("service", s.String()))
 }
 
 // noteClosed makes the next such episode worth a warning, once this one is over.

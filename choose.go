@@ -261,6 +261,10 @@ func (c *call) apply(v *visit, r *balance.Request, d balance.Decision) *reversep
 		moved.Forget(c.client(v.key))
 	}
 	v.chosen = c.roster.byPool[d.Node]
+	if v.left != nil && v.left != v.chosen {
+		v.left.requests.countRetry(v.left.address, c.service)
+	}
+	v.left = nil
 	if v.chosen == v.pinned && v.current && !v.several {
 		c.takeBackCookie()
 	} else {
@@ -338,11 +342,19 @@ func (c *call) askFallback(tiers []balance.Tier, best balance.Tier) int {
 }
 
 // queryHolder returns the node that alone knows the asynchronous query a request
-// is about, nil if it is about none that is known.
+// is about, nil if it is about none that any node knows.
 func (c *call) queryHolder() *member {
 	if c.service != service.RESTPP || !asyncquery.IsFollowUp(c.request.URL.Path) || c.policy.app == nil {
 		return nil
 	}
+	if m := c.rememberedHolder(); m != nil {
+		return m
+	}
+	return c.searchQuery()
+}
+
+// rememberedHolder returns the node that is remembered for a query.
+func (c *call) rememberedHolder() *member {
 	for address := range c.policy.app.memories.queries.Nodes(c.request.URL.RawQuery) {
 		if m := c.memberAt(address); m != nil {
 			return m

@@ -380,7 +380,7 @@ func FuzzEnvironment(f *testing.F) {
 	for i := range names {
 		for _, seed := range []string{
 			"graph.example.com, :80", "m1 m2:14240 https://m3", "a@example.com", "https://acme.example.com/x?y", "10.0.0.0/8 private_ranges", ":9180", "info", "1d", "*.a.b",
-			"<<EOF", "a@<<b", "a\u00a0b", "a\u2028b", "a}", "}", "m1 {", "a@{$B}", "\ufeffa", "(a)", "&(a)", "import", "m1 <<m2", "a\x00b", "a,\n", "http://[::1]:80",
+			"<<EOF", "a@<<b", "a\u00a0b", "a\u2028b", "a}", "}", "m1 {", "a@{$B}", "\ufeffa", "(a)", "&(a)", "import", "m1 <<m2", "a\x00b", "a,\n", "http://[::1]:80", "localhost:1-3 TCP4/M1 unix//a.sock", "fe80::1%eth0 m_1.", "{env.A}", "user:pw@m1", "M1 m1",
 		} {
 			f.Add(byte(i), seed)
 		}

@@ -25,7 +25,26 @@ var (
 	probeDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "caddy_tigergraph_probe_duration_seconds",
 		Help:    "How long health probes took.",
-		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		Buckets: []float64{.05, .5, 1}, // few: a large cluster has three of these for each node
+		// Those who scrape native histograms get them finer.
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
+	}, []string{"node", "service"})
+
+	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_tigergraph_requests_total",
+		Help: "Attempts to have a node answer a request, by the status of the answer; 'error' if there was none, 'canceled' if the client left.",
+	}, []string{"node", "service", "code"})
+
+	requestDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:                        "caddy_tigergraph_request_duration_seconds",
+		Help:                        "How long it took a node to begin its answer to a request.",
+		Buckets:                     []float64{.005, .025, .1, .5, 2.5, 10, 60},
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
+	}, []string{"node", "service"})
+
+	retriesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_tigergraph_retries_total",
+		Help: "Attempts that failed on the node and went on to another.",
 	}, []string{"node", "service"})
 
 	transitionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -49,12 +68,20 @@ var (
 	}, []string{"node", "service", "affinity"})
 )
 
+// Native histograms are as fine as this, and no finer than so many buckets.
+const (
+	nativeFactor  = 1.2
+	nativeBuckets = 60
+)
+
 // The gauges are computed when they are asked for.
 var (
 	nodeUp = prometheus.NewDesc("caddy_tigergraph_node_up",
 		"Whether a node's service is up: 1 up, 0 down. Missing while it is unknown.", []string{"node", "service"}, nil)
 	nodeDraining = prometheus.NewDesc("caddy_tigergraph_node_draining",
 		"Whether a node takes no new clients, by the configuration or by a call.", []string{"node"}, nil)
+	requestsInFlight = prometheus.NewDesc("caddy_tigergraph_requests_in_flight",
+		"Requests that a node has not answered to their end.", []string{"node"}, nil)
 	failOpen = prometheus.NewDesc("caddy_tigergraph_fail_open",
 		"Whether a service's requests go to nodes that are down by their checks, because all are.", []string{"service"}, nil)
 )
@@ -92,6 +119,7 @@ type stateCollector struct{}
 func (stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- nodeUp
 	descriptions <- nodeDraining
+	descriptions <- requestsInFlight
 	descriptions <- failOpen
 }
 
@@ -107,9 +135,13 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	up := make(map[series]float64)
 	var open [service.Count]float64
-	draining := make(map[string]float64)
+	draining, inFlight := make(map[string]float64), make(map[string]float64)
 	for _, policy := range app.allPolicies() {
+		roster := policy.roster.Load()
 		for _, m := range policy.allMembers() {
+			if upstream := roster.upstream(m); upstream != nil && upstream.Host != nil {
+				inFlight[m.address] = float64(upstream.NumRequests())
+			}
 			if draining[m.address] = max(draining[m.address], 0); m.isDraining() {
 				draining[m.address] = 1
 			}
@@ -139,6 +171,9 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	for node, value := range draining {
 		metrics <- prometheus.MustNewConstMetric(nodeDraining, prometheus.GaugeValue, value, node)
+	}
+	for node, value := range inFlight {
+		metrics <- prometheus.MustNewConstMetric(requestsInFlight, prometheus.GaugeValue, value, node)
 	}
 	for s, value := range open {
 		metrics <- prometheus.MustNewConstMetric(failOpen, prometheus.GaugeValue, value, service.Service(s).String())

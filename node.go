@@ -20,6 +20,7 @@ var nodes = caddy.NewUsagePool()
 type node struct {
 	address  string
 	draining atomic.Bool // at run time, beside what configurations say
+	requests requestCounters
 
 	mu    sync.Mutex
 	until time.Time   // when the drain ends by itself; zero: not
@@ -113,5 +114,6 @@ func (n *node) Destruct() error {
 	n.setDraining(false, "no configuration uses the node any more")
 	n.mu.Unlock()
 	forgetSelections(n.address)
+	forgetRequests(n.address)
 	return nil
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
 func TestOnlyMovedClientsAreRememberedAndNotTooMany(t *testing.T) {
@@ -106,6 +108,37 @@ func aCluster() []nodeStatus {
 			Address: "m3:14240", Role: "backup", Weight: 1,
 			Services: map[string]serviceStatus{"gui": {Verdict: "off"}, "gsql": up, "restpp": up},
 		},
+	}
+}
+
+func TestWhatIsWrongWithAServiceIsPrinted(t *testing.T) {
+	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	since := now.Add(-90 * time.Second)
+	node := nodeStatus{Address: "m1:14240", Role: "primary", Weight: 1, Services: map[string]serviceStatus{
+		"gui": {
+			Verdict: "up", Since: &since, LastError: "status 502",
+			Evidence: &statuspage.Evidence{Last: health.BadGateway.String(), At: now.Add(-7 * time.Second), Count: 12},
+		},
+		"gsql": {Verdict: "unknown", LastError: health.ErrNoRoute.Error(), Advice: health.Advice("gsql", health.ErrNoRoute)},
+		"restpp": {
+			Verdict: "down", Since: &since, LastError: health.EvidenceError{Outcome: health.Refused}.Error(),
+			Advice:   health.Advice("restpp", health.EvidenceError{Outcome: health.Refused}),
+			Evidence: &statuspage.Evidence{Last: health.Refused.String(), At: now.Add(-time.Hour)},
+		},
+	}}
+	var out bytes.Buffer
+	(&printer{out: &out}).nodes([]nodeStatus{node}, now)
+	for _, want := range []string{
+		"m1:14240 gui failed 12 requests in the last five minutes, the last one 7s ago:\n  status 502: the node's nginx does not reach the service\n",
+		"m1:14240 gsql is unknown:\n  the node's nginx does not know the path of the probe\n  nobody knows whether it lives",
+		"m1:14240 restpp is down for 1m30s:\n  a request met this: dialling: connection refused\n  nothing listens there",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("printed\n%swant\n%s", out.String(), want)
+		}
+	}
+	if strings.Contains(out.String(), "restpp failed") {
+		t.Errorf("what was an hour ago is printed:\n%s", out.String())
 	}
 }
 

@@ -273,6 +273,9 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
 		p.rekeys, p.ourTransport = rekeys(host.Headers), isOurs(host.Transport)
+		if transport, ours := host.Transport.(*Transport); ours {
+			transport.observe = p.observe
+		}
 		if err := p.provisionHealthCheck(ctx); err != nil {
 			return err
 		}
