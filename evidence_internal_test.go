@@ -95,7 +95,7 @@ func TestWhatRequestsMetIsPartOfTheStatus(t *testing.T) {
 	until(t, "it is up", func() bool { return prober.verdict(service.GUI) == health.Up })
 	r := httptest.NewRequest(http.MethodGet, "http://edge/api/x", nil)
 	for range 3 {
-		prober.book(service.GUI, r, time.Now(), &http.Response{StatusCode: http.StatusBadGateway}, nil, false)
+		prober.book(service.GUI, r, attempt{started: time.Now(), status: http.StatusBadGateway})
 	}
 	services := p.app.statuses()[0].Services
 	if met := services["gui"].Evidence; met == nil || met.Count != 3 || met.Last != health.BadGateway.String() || time.Since(met.At) > time.Minute {
