@@ -18,11 +18,17 @@ func (c *call) searchQuery() *member {
 	if c.policy.host == nil || c.policy.host.Transport == nil {
 		return nil
 	}
-	searches := &c.policy.app.memories.searches
 	// Who may not see a query is told that there is none; that is nobody else's answer.
 	authorization := c.request.Header.Get("Authorization")
+	c.align()
 	for _, id := range asyncquery.Unknown(c.request.URL.RawQuery) {
-		if searches.Do(id+"\x00"+authorization, func() { c.search(id, authorization) }) {
+		s := search{
+			policy: c.policy, members: c.roster.members, id: id, authorization: authorization,
+			target: asyncquery.SearchTarget(c.request.URL.Path, c.request.URL.RawQuery, id),
+		}
+		// The answer serves others, so it is asked for although this client may leave.
+		ctx := context.WithoutCancel(c.request.Context())
+		if c.policy.app.memories.searches.Do(id+"\x00"+authorization, func() { s.run(ctx) }) {
 			if m := c.rememberedHolder(); m != nil {
 				return m
 			}
@@ -31,46 +37,50 @@ func (c *call) searchQuery() *member {
 	return nil
 }
 
-// search asks every node of the policy at once whether it knows a query, and remembers
-// the first that does. It ends when that one has answered, or all have.
-func (c *call) search(id, authorization string) {
-	target, err := url.ParseRequestURI(asyncquery.SearchTarget(c.request.URL.Path, c.request.URL.RawQuery, id))
+// search is a search for an asynchronous query.
+type search struct {
+	policy                    *Policy
+	members                   []*member
+	id, authorization, target string
+}
+
+// run asks every node at once whether it knows the query, and remembers the first that
+// does. It ends when that one has answered, or all have.
+func (s *search) run(ctx context.Context) {
+	target, err := url.ParseRequestURI(s.target)
 	if err != nil {
 		return
 	}
-	// The answer serves others, so it is asked for although this client may leave.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), asyncquery.SearchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, asyncquery.SearchTimeout)
 	defer cancel()
-	c.align()
+	answers := make(chan *member, len(s.members))
 	asked := 0
-	answers := make(chan *member, len(c.roster.members))
-	for _, m := range c.roster.members {
-		if m == nil {
-			continue
+	for _, m := range s.members {
+		if m != nil {
+			asked++
+			go func() { answers <- s.ask(ctx, m, target) }()
 		}
-		asked++
-		go func() {
-			knows := false
-			defer func() {
-				if panicked := recover(); panicked != nil {
-					c.policy.logger.Error("search for an asynchronous query panicked",
-						zap.String("node", m.address), zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
-				}
-				if !knows {
-					answers <- nil
-				}
-			}()
-			if knows = c.policy.knowsQuery(ctx, m, target, authorization, id); knows {
-				answers <- m
-			}
-		}()
 	}
 	for range asked {
 		if m := <-answers; m != nil {
-			c.policy.app.memories.queries.Remember(id, m.address)
+			s.policy.app.memories.queries.Remember(s.id, m.address)
 			return
 		}
 	}
+}
+
+// ask returns the node if it knows the query, else nil.
+func (s *search) ask(ctx context.Context, m *member, target *url.URL) (knows *member) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			s.policy.logger.Error("search for an asynchronous query panicked",
+				zap.String("node", m.address), zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	if s.policy.knowsQuery(ctx, m, target, s.authorization, s.id) {
+		return m
+	}
+	return nil
 }
 
 // knowsQuery asks one node. Of the client's request it gets the credentials and the
