@@ -1,8 +1,11 @@
 package integration_test
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
@@ -84,6 +87,44 @@ func TestNoClientsFaultCostsAnother(t *testing.T) {
 				}, i.ask)
 				e.staysUp(t)
 			})
+		}
+	}
+}
+
+// Whoever does wrong is told what it was.
+func TestAFaultOfAClientsIsAnsweredAsOne(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	e := newEdge(t)
+	e.globals += misdeedGlobals
+	e.loadTLS(misdeedSite + cluster(nodes, calm))
+	for _, o := range offenders(e) {
+		o.http.Timeout = enough
+		for name, test := range map[string]struct {
+			body   io.Reader
+			length int64
+			want   int
+		}{
+			"stalled, of known length":   {io.MultiReader(strings.NewReader("1,2"), stalled{t.Context()}), mostOfABody, http.StatusRequestTimeout},
+			"stalled":                    {io.MultiReader(strings.NewReader("1,2"), stalled{t.Context()}), -1, http.StatusRequestTimeout},
+			"too large, of known length": {io.MultiReader(bytes.NewReader(make([]byte, 2*mostOfABody))), 2 * mostOfABody, http.StatusRequestEntityTooLarge},
+			"too large":                  {io.MultiReader(bytes.NewReader(make([]byte, 2*mostOfABody))), -1, http.StatusRequestEntityTooLarge},
+		} {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+o.address+uploads[1], test.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.ContentLength = test.length
+			response, err := o.http.Do(request)
+			if err != nil {
+				t.Errorf("%s over %s: %v", name, o.protocol, err)
+				continue
+			}
+			_ = response.Body.Close()
+			// Over HTTP/1.1 this ends the request as well, and Go may notice that first.
+			early := name == "stalled" && o.protocol == "HTTP1.1" && response.StatusCode == 499
+			if response.StatusCode != test.want && !early {
+				t.Errorf("%s over %s is answered %d", name, o.protocol, response.StatusCode)
+			}
 		}
 	}
 }
