@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +27,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -182,10 +184,17 @@ func FuzzAdmin(f *testing.F) {
 		{"DELETE", "nodes", ""},
 		{"POST", "../config", ""},
 		{"PUT", "", "[[[[[["},
+		{"GET", "clusters", ""},
+		{"POST", "switch", `{"cluster": "dr"}`},
+		{"POST", "switch", `{"cluster": "primary", "drain": "30m"}`},
+		{"POST", "switch", `{"cluster": "primary", "drain": "-1s"}`},
 	} {
 		f.Add(seed.method, seed.call, []byte(seed.body))
 	}
-	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true},
+		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, f.TempDir())),
+	})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -209,7 +218,11 @@ func FuzzAdmin(f *testing.F) {
 				if m.draining.Load() {
 					draining++
 				}
-				m.ready()
+			}
+		}
+		if draining > 0 {
+			if err := app.say(func(w fleet.Word) fleet.Word { return fleet.Word{Version: w.Version + 1} }); err != nil {
+				t.Fatal(err)
 			}
 		}
 		var failure caddy.APIError
