@@ -154,23 +154,31 @@ func (t *Transport) readBody(r *http.Request, vars map[string]any) ([]byte, erro
 	return content, err
 }
 
+// giveBackBody lets another proxy read the body of a request again, where one has read
+// it and sent it to nobody.
+func giveBackBody(r *http.Request) {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if kept, is := vars[bodyKey].(*keptBody); is && int64(len(kept.content)) == r.ContentLength {
+		r.Body = &wholeBody{kept.content}
+	}
+}
+
 // clientError is that a client's body could not be read, or that the client is gone.
 func clientError(ctx context.Context, err error, a *attempt) error {
+	a.outcome = clientFault
+	var body *http1.ClientBodyError
+	if errors.As(err, &body) && body.Timeout() { // which over HTTP/1.1 ends the request as well
+		return caddyhttp.Error(http.StatusRequestTimeout, err)
+	}
 	if ctx.Err() != nil {
 		a.outcome = clientGone
 		return context.Cause(ctx)
 	}
-	a.outcome = clientFault
 	var known caddyhttp.HandlerError
 	if errors.As(err, &known) { // who limits bodies says so
 		return err
 	}
-	status := http.StatusBadRequest
-	var body *http1.ClientBodyError
-	if errors.As(err, &body) && body.Timeout() {
-		status = http.StatusRequestTimeout
-	}
-	return caddyhttp.Error(status, err)
+	return caddyhttp.Error(http.StatusBadRequest, err)
 }
 
 // wholeBody is a body that is in memory, and that may be sent once. It is not one of
@@ -261,10 +269,10 @@ func (t *Transport) sendGoesWay(r *http.Request, a *attempt) (*http.Response, er
 		return res, nil
 	}
 	switch {
-	case ctx.Err() != nil:
-		a.outcome = clientGone
 	case body.failure() != nil:
 		return nil, clientError(ctx, body.failure(), a)
+	case ctx.Err() != nil:
+		a.outcome = clientGone
 	case way.heard.Load():
 		a.outcome = garbled
 	case way.wrote.Load():

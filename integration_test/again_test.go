@@ -59,6 +59,22 @@ func TestASecondProxyDoesNothingTwice(t *testing.T) {
 	}
 }
 
+// Our transport reads short bodies before it dials; Caddy's does not.
+func TestAnotherProxyGetsTheBodyOfWhatNeverLeft(t *testing.T) {
+	_, first := startCluster(t, 2)
+	_, second := startCluster(t, 1)
+	e := newEdge(t)
+	e.load(cluster(first, "health_check off") + "\nhandle_errors {\nreverse_proxy " + addresses(second) + "\n}")
+	for _, node := range first {
+		node.Stop()
+	}
+	const body = `{"vertices":{}}`
+	echo := e.newBrowser(2).do(http.MethodPost, "/restpp/__echo", []byte(body)).echo(t)
+	if echo.Node != second[0].Name() || echo.BodyBytes != int64(len(body)) {
+		t.Errorf("%s got %d bytes, want %d", echo.Node, echo.BodyBytes, len(body))
+	}
+}
+
 func TestASecondProxyGetsWhatNeverLeft(t *testing.T) {
 	firstCluster, first := startCluster(t, 2)
 	secondCluster, second := startCluster(t, 1)
