@@ -14,14 +14,31 @@ import (
 
 // NodeStatus is what is known of a node, as the admin endpoint shows it.
 type NodeStatus struct {
-	Address    string                   `json:"address"`
-	Role       string                   `json:"role"` // primary or backup
-	Draining   bool                     `json:"draining"`
-	DrainUntil *time.Time               `json:"drain_until,omitempty"`
-	Weight     int                      `json:"weight"`
-	Requests   int                      `json:"requests"` // in flight
-	Fails      int                      `json:"fails"`    // by Caddy's passive checks
-	Services   map[string]ServiceStatus `json:"services"`
+	Address string `json:"address"`
+	// Cluster is the name of the cluster that the node belongs to.
+	Cluster string `json:"cluster,omitempty"`
+	// Role is primary, backup or standby. A standby's cluster is not the active one.
+	Role       string     `json:"role"`
+	Draining   bool       `json:"draining"`
+	DrainUntil *time.Time `json:"drain_until,omitempty"`
+	Weight     int        `json:"weight"`
+	Requests   int        `json:"requests"` // in flight
+	// LastSession is when a session on the node was last used, nil if none was.
+	LastSession *time.Time               `json:"last_session,omitempty"`
+	Fails       int                      `json:"fails"` // by Caddy's passive checks
+	Services    map[string]ServiceStatus `json:"services"`
+}
+
+// ClusterStatus is what is known of a cluster, as the admin endpoint shows it.
+type ClusterStatus struct {
+	Name   string   `json:"name"`
+	Active bool     `json:"active"`
+	Nodes  []string `json:"nodes"`
+	// Since is when the cluster became active, or ceased to be; nil if it never did.
+	Since *time.Time `json:"since,omitempty"`
+	// DrainingUntil is when the last sessions leave a cluster that was switched away
+	// from; nil if none are left there.
+	DrainingUntil *time.Time `json:"draining_until,omitempty"`
 }
 
 // ServiceStatus is what is known of one service of a node.
@@ -36,6 +53,19 @@ type ServiceStatus struct {
 	Advice string `json:"advice,omitempty"`
 	// Evidence is what live requests met, nil if they have met no failure.
 	Evidence *Evidence `json:"evidence,omitempty"`
+	// Traffic is of the last minutes' requests, nil where nobody counts them.
+	Traffic *Traffic `json:"traffic,omitempty"`
+}
+
+// Traffic is how the requests to a service of a node went in the last minutes.
+type Traffic struct {
+	// PerSecond is how many attempts there were a second, and ErrorsPerSecond how many
+	// of them ended in an error: no answer, or a status of 500 and above.
+	PerSecond       float64 `json:"per_second"`
+	ErrorsPerSecond float64 `json:"errors_per_second"`
+	// P95MS is within how many milliseconds the first byte of 95 % of the answers came;
+	// nil if there were none.
+	P95MS *float64 `json:"p95_ms,omitempty"`
 }
 
 // Evidence is what live requests met of a service.
