@@ -100,6 +100,12 @@ func TestTheImageIsConfiguredByItsEnvironment(t *testing.T) {
 			nil, false,
 		},
 		{
+			"nodes on one machine",
+			[]string{"TIGERGRAPH_NODES", "localhost:22151-22152 M2"},
+			[]string{`"dial":"localhost:22151"`, `"dial":"localhost:22152"`, `"dial":"m2:14240"`},
+			nil, false,
+		},
+		{
 			"more of everything",
 			[]string{
 				"GLOBAL_OPTIONS", "admin off\nshutdown_delay 5s", "TIGERGRAPH_OPTIONS", "slow_start 1m\nweight m1 2",
@@ -155,6 +161,11 @@ func TestTheImageNamesTheVariableThatIsWrong(t *testing.T) {
 		{"TIGERGRAPH_NODES", "m1/gsql", "TIGERGRAPH_NODES is wrong: node 'm1/gsql' must have no path: write 'm1'"},
 		{"TIGERGRAPH_NODES", "m$i", "TIGERGRAPH_NODES is wrong: 'm$i' holds a variable that nothing has expanded"},
 		{"COOKIE_KEY", "short", "COOKIE_KEY is wrong: it has 5 characters, and must have at least 16"},
+		{"COOKIE_KEY", "{file./run/secrets/k}", "COOKIE_KEY is wrong: it must be the key itself"},
+		{"COOKIE_KEY", "0123456789abcdef{env.MORE}", "COOKIE_KEY is wrong: it must be the key itself"},
+		{"TIGERGRAPH_NODES", "M1 m1", "TIGERGRAPH_NODES is wrong: node 'm1' is already specified"},
+		{"TIGERGRAPH_NODES", "m1:0", "a number from 1 to 65535"},
+		{"TIGERGRAPH_NODES", "user:word@m1,m2", "TIGERGRAPH_NODES is wrong: the address of a node must have no credentials"},
 		{"PREVIOUS_COOKIE_KEY", "fedcba9876543210", "PREVIOUS_COOKIE_KEY is wrong: it needs COOKIE_KEY, which is not set"},
 		{"ACME_EMAIL", "nobody", "ACME_EMAIL is wrong: 'nobody' is no e-mail address"},
 		{"ACME_CA", "letsencrypt", "ACME_CA is wrong: 'letsencrypt' is no URL"},
@@ -175,7 +186,7 @@ func TestTheImageNamesTheVariableThatIsWrong(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "the environment variable "+test[0]+" is ") || !strings.Contains(err.Error(), test[2]) {
 				t.Errorf("got %v, want %s", err, test[2])
 			}
-			if strings.Contains(test[0], "KEY") && strings.Contains(err.Error(), test[1]) {
+			if (strings.Contains(test[0], "KEY") || strings.Contains(test[1], "@")) && strings.Contains(err.Error(), test[1]) {
 				t.Errorf("the key is in the message: %v", err)
 			}
 		})

@@ -49,8 +49,9 @@ func isWithinAnother(w http.ResponseWriter) bool {
 func isUnsent(err error) bool {
 	var dial reverseproxy.DialError
 	var unanswered *http1.UnansweredError
+	var unsendable *http1.RequestError
 	switch {
-	case errors.As(err, &dial):
+	case errors.As(err, &dial), errors.As(err, &unsendable):
 		return true
 	case errors.As(err, &unanswered):
 		return !unanswered.Sent

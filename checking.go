@@ -3,6 +3,7 @@ package tigergraph
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -17,6 +18,10 @@ import (
 // forgetAfter is how long a node of a dynamic pool is checked after it was last
 // in there.
 const forgetAfter = 10 * time.Minute
+
+// mostDeparted is how many nodes are checked that have left a dynamic pool: those
+// that left last.
+const mostDeparted = 100
 
 // acquireProber gives a new member its prober. The caller holds the policy's
 // lock.
@@ -140,6 +145,11 @@ func (p *Policy) forget(now time.Time) {
 			forgotten = append(forgotten, m)
 		}
 	}
+	for _, m := range p.surplus(&kept) {
+		kept.members[m.index] = nil
+		delete(kept.byDial, m.dial)
+		forgotten = append(forgotten, m)
+	}
 	if forgotten == nil {
 		return
 	}
@@ -158,9 +168,31 @@ func (p *Policy) forget(now time.Time) {
 	}
 }
 
+// surplus returns the nodes that left the dynamic pool first, if too many have. The
+// caller holds the policy's lock.
+func (p *Policy) surplus(known *roster) []*member {
+	departed := make(map[string]*member, len(known.byDial))
+	maps.Copy(departed, known.byDial)
+	for _, m := range known.byPool {
+		delete(departed, m.dial)
+	}
+	if len(departed) <= mostDeparted {
+		return nil
+	}
+	byTime := slices.SortedFunc(maps.Values(departed), func(a, b *member) int { return a.seen.Compare(b.seen) })
+	byTime = slices.DeleteFunc(byTime, p.isStatic)
+	return byTime[:max(len(byTime)-mostDeparted, 0)]
+}
+
 // isStatic reports whether a member is used when the dynamic source fails.
 func (p *Policy) isStatic(m *member) bool {
 	return slices.ContainsFunc(p.host.Upstreams, func(u *reverseproxy.Upstream) bool { return u.Dial == m.dial })
+}
+
+// activeMembers returns the nodes of the active cluster.
+func (p *Policy) activeMembers() []*member {
+	active := p.roster.Load().active
+	return slices.DeleteFunc(p.allMembers(), func(m *member) bool { return m.cluster != active })
 }
 
 // allMembers returns the nodes that the policy knows.

@@ -2,12 +2,10 @@ package tigergraph
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -236,6 +234,31 @@ func TestAHundredNodesComeAndGo(t *testing.T) {
 	}
 }
 
+func TestOfNodesThatLeaveADynamicPoolAFewAreChecked(t *testing.T) {
+	p, _ := loadPolicy(t, dynamicPolicy)
+	p.mu.Lock()
+	p.checker = nil // there is nobody to be asked
+	p.mu.Unlock()
+	now := time.Now()
+	address := func(i int) string { return fmt.Sprintf("10.1.%d.%d:14240", i/200, i%200+1) }
+	const all = 3 * mostDeparted
+	for i := range all {
+		r, w := visitor("")
+		p.asked.Store(true)
+		if p.Select(reverseproxy.UpstreamPool{{Dial: address(i), Host: new(reverseproxy.Host)}}, r, w) == nil {
+			t.Fatal("no node is chosen")
+		}
+		now = now.Add(time.Second)
+		p.forget(now)
+	}
+	if known := len(p.allMembers()); known != mostDeparted+1 {
+		t.Errorf("%d nodes are known, want %d and the one that is there", known, mostDeparted)
+	}
+	if p.memberAt(address(all-1)) == nil || p.memberAt(address(all-2)) == nil || p.memberAt(address(0)) != nil {
+		t.Error("those that left last are not known, or the first one is")
+	}
+}
+
 // A prober that another site needs goes on, with what that one lends.
 func TestAForgottenNodeMayBeAnotherSitesNode(t *testing.T) {
 	nodes := startNodes(t, 2)
@@ -326,119 +349,6 @@ func TestProbersAreGivenUpExactlyOnce(t *testing.T) {
 		cancel()
 		until(t, "the probers are given up", func() bool { return poolSize() == before })
 	})
-}
-
-// checkerOfAnother kind, with the same settings.
-type otherChecker struct{ Services }
-
-func TestWhatIdentifiesAProber(t *testing.T) {
-	key := func(address string, transport http.RoundTripper, checker HealthChecker, check string) string {
-		t.Helper()
-		key, _, err := proberKeys(address, transport, checker, json.RawMessage(check))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return key
-	}
-	transport := func(timeout caddy.Duration) *reverseproxy.HTTPTransport {
-		return &reverseproxy.HTTPTransport{DialTimeout: timeout}
-	}
-	same := key("a:1", transport(1), new(Services), "{}")
-	if key("a:1", transport(1), new(Services), "{}") != same {
-		t.Error("equal settings have different keys")
-	}
-	for name, other := range map[string]string{
-		"address":         key("b:1", transport(1), new(Services), "{}"),
-		"transport":       key("a:1", transport(2), new(Services), "{}"),
-		"no transport":    key("a:1", nil, new(Services), "{}"),
-		"check":           key("a:1", transport(1), new(Services), `{"fails":1}`),
-		"kind of checker": key("a:1", transport(1), new(otherChecker), "{}"),
-	} {
-		if other == same {
-			t.Errorf("another %s has the same key", name)
-		}
-	}
-}
-
-func TestWhatAVerdictOfOneProberIsTrueForAnother(t *testing.T) {
-	type settings struct {
-		address   string
-		transport http.RoundTripper
-		checker   HealthChecker
-		check     string
-	}
-	kin := func(s settings) [service.Count]string {
-		t.Helper()
-		_, kin, err := proberKeys(s.address, s.transport, s.checker, json.RawMessage(s.check))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return kin
-	}
-	transport := func(t reverseproxy.HTTPTransport) http.RoundTripper { return &t }
-	base := settings{"a:1", transport(reverseproxy.HTTPTransport{}), new(Services), `{"gui":"/ping"}`}
-	for _, test := range []struct {
-		name   string
-		change func(*settings)
-		same   string // the services of which it stays true
-	}{
-		{"nothing", func(*settings) {}, "gui gsql restpp"},
-		{"rhythm", func(s *settings) { s.check = `{"gui":"/ping","interval":"1s","timeout":"1s","jitter":0}` }, "gui gsql restpp"},
-		{"thresholds", func(s *settings) { s.check = `{"gui":"/ping","passes":5,"fails":1,"start":"checking"}` }, "gui gsql restpp"},
-		{"dial time-out", func(s *settings) { s.transport = transport(reverseproxy.HTTPTransport{DialTimeout: 1}) }, "gui gsql restpp"},
-		{"the path of the GUI", func(s *settings) { s.check = `{}` }, "gsql restpp"},
-		{"the path of RESTPP", func(s *settings) { s.check = `{"gui":"/ping","restpp":"/restpp/version"}` }, "gui gsql"},
-		{"header", func(s *settings) { s.check = `{"gui":"/ping","headers":{"A":["b"]}}` }, ""},
-		{"address", func(s *settings) { s.address = "b:1" }, ""},
-		{"transport", func(s *settings) { s.transport = transport(reverseproxy.HTTPTransport{LocalAddress: "127.0.0.1"}) }, ""},
-		{"TLS", func(s *settings) {
-			s.transport = transport(reverseproxy.HTTPTransport{TLS: &reverseproxy.TLSConfig{ServerName: "m1"}})
-		}, ""},
-		{"kind of checker", func(s *settings) { s.checker = new(otherChecker) }, ""},
-	} {
-		changed := base
-		test.change(&changed)
-		before, after := kin(base), kin(changed)
-		for s := range service.Count {
-			if want := strings.Contains(test.same, s.String()); (before[s] == after[s]) != want {
-				t.Errorf("after a change of %s the verdict of %s is true still: %t, want %t", test.name, s, before[s] == after[s], want)
-			}
-		}
-	}
-}
-
-func TestAuthoritiesAreKnownWhileTheyAreUsed(t *testing.T) {
-	pool := func() *x509.CertPool {
-		t.Helper()
-		_, authority, err := tgnode.SelfSigned("localhost")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return authority
-	}
-	var pools trustedPools
-	first, second := pool(), pool()
-	one, two := pools.number(first), pools.number(second)
-	if one == two || one == 0 || two == 0 || pools.number(nil) != 0 {
-		t.Errorf("the numbers are %d, %d", one, two)
-	}
-	for range 100 { // reloads read the same file again
-		if again := pools.number(first.Clone()); again != one {
-			t.Fatalf("an equal pool is number %d, want %d", again, one)
-		}
-		if other := pools.number(pool()); other == one || other == two {
-			t.Fatalf("another pool is number %d", other)
-		}
-	}
-	until(t, "only those that are used are known", func() bool {
-		runtime.GC()
-		pools.number(first)
-		return len(pools.known) == 2
-	})
-	if pools.number(second) != two {
-		t.Error("a pool that is used has got another number")
-	}
-	runtime.KeepAlive(first)
 }
 
 // A series that is made after the last prober has ended would stay for ever.

@@ -99,6 +99,9 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 	if own != balance.None && !found.several && c.suits(own, pinned) {
 		m := c.roster.byPool[own]
 		c.rememberOwn(m, &visit{key: key, current: found.current, secure: secure}, pinned)
+		if pinned {
+			m.noteSession()
+		}
 		if !found.current {
 			c.setCookie(m, secure, false)
 		}
@@ -116,8 +119,9 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 // draining, by a password: it may as well begin on another. So drains come to an
 // end.
 func (c *call) beginsSession(pinned int) bool {
+	m := c.roster.byPool[pinned]
 	return c.service == service.GUI && c.request.Method == http.MethodPost &&
-		c.roster.byPool[pinned].isDraining() && service.Clean(c.request.URL.Path) == "/api/auth/login"
+		(m.isDraining() || m.cluster == c.roster.kept) && service.Clean(c.request.URL.Path) == "/api/auth/login"
 }
 
 // suits reports whether the client's own node can take the request at once.
@@ -261,6 +265,10 @@ func (c *call) apply(v *visit, r *balance.Request, d balance.Decision) *reversep
 		moved.Forget(c.client(v.key))
 	}
 	v.chosen = c.roster.byPool[d.Node]
+	if v.left != nil && v.left != v.chosen {
+		v.left.requests.countRetry(v.left.address, c.service)
+	}
+	v.left = nil
 	if v.chosen == v.pinned && v.current && !v.several {
 		c.takeBackCookie()
 	} else {
@@ -269,6 +277,9 @@ func (c *call) apply(v *visit, r *balance.Request, d balance.Decision) *reversep
 	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
 		v.displaced = true
 		displacedTotal.WithLabelValues(v.pinned.address).Inc()
+	}
+	if v.chosen == v.pinned || v.chosen == v.session {
+		v.chosen.noteSession()
 	}
 	c.label(v.chosen, d.Why)
 	return c.pool[d.Node]
@@ -338,11 +349,19 @@ func (c *call) askFallback(tiers []balance.Tier, best balance.Tier) int {
 }
 
 // queryHolder returns the node that alone knows the asynchronous query a request
-// is about, nil if it is about none that is known.
+// is about, nil if it is about none that any node knows.
 func (c *call) queryHolder() *member {
 	if c.service != service.RESTPP || !asyncquery.IsFollowUp(c.request.URL.Path) || c.policy.app == nil {
 		return nil
 	}
+	if m := c.rememberedHolder(); m != nil {
+		return m
+	}
+	return c.searchQuery()
+}
+
+// rememberedHolder returns the node that is remembered for a query.
+func (c *call) rememberedHolder() *member {
 	for address := range c.policy.app.memories.queries.Nodes(c.request.URL.RawQuery) {
 		if m := c.memberAt(address); m != nil {
 			return m
@@ -373,7 +392,11 @@ func (c *call) standing(i int, failed memberSet) balance.Standing {
 		Failed:   failed.has(m),
 		Draining: m.isDraining(),
 		Backup:   m.backup,
-		Standby:  m.standby,
+		Standby:  m.cluster != c.roster.active,
+		Kept:     m.cluster == c.roster.kept,
+	}
+	if standing.Standby && c.policy.StandbyReads {
+		standing.Reads = m.cluster == c.roster.firstStandby() && service.Repeatable(c.request)
 	}
 	if upstream.Host != nil {
 		standing.Load = upstream.NumRequests()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -12,21 +11,18 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
-// book takes in what an attempt to have the node answer a request came to: the header
-// of an answer, or the error of the proxy's transport. Began is when the attempt did.
-// Excused is that the node has no part in the error: the client left or its body
-// failed, its header could not be sent, or a limit of ours was reached.
-func (p *prober) book(s service.Service, r *http.Request, began time.Time, res *http.Response, err error, excused bool) {
-	attempt := health.Attempt{Service: s, Path: r.URL.Path, Excused: excused || r.Context().Err() != nil, Err: err}
-	switch {
-	case err != nil:
-		attempt.Dialling = isDialling(err)
-	case res != nil:
-		attempt.Status, attempt.Header = res.StatusCode, res.Header
-	default:
-		return
+// book takes in what an attempt to have the node answer a request came to. The node
+// has no part in it if the client left or its body failed, if its header could not be
+// sent, or if a limit of ours was reached.
+func (p *prober) book(s service.Service, r *http.Request, a attempt) {
+	met := health.Attempt{
+		Service: s, Path: r.URL.Path, Err: a.err, Status: a.status, Header: a.header,
+		Excused: a.outcome == clientFault || a.outcome == clientGone || r.Context().Err() != nil,
 	}
-	p.Witness(s, attempt.Outcome(), began)
+	if a.err != nil {
+		met.Dialling = isDialling(a.err)
+	}
+	p.Witness(s, met.Outcome(), a.started)
 }
 
 // isDialling reports whether a transport failed before it had a connection.

@@ -70,16 +70,39 @@ func TestAttemptsThroughTheProxysTransportAreBooked(t *testing.T) {
 			r.RequestURI = ""
 			began := time.Now()
 			res, err := transport.RoundTrip(r)
+			came := attempt{started: began, err: err}
 			if err == nil {
 				_ = res.Body.Close()
+				came.status, came.header = res.StatusCode, res.Header
 			}
-			prober.book(service.Of(test.path), r, began, res, err, test.excused)
+			if test.excused {
+				came.outcome = clientFault
+			}
+			prober.book(service.Of(test.path), r, came)
 			for s := range service.Count {
 				if got := prober.Report(s).Evidence.Last; got != test.want[s] {
 					t.Errorf("%s: %s (error %v), want %s", s, got, err, test.want[s])
 				}
 			}
 		})
+	}
+}
+
+func TestWhatRequestsMetIsPartOfTheStatus(t *testing.T) {
+	node := startNodes(t, 1)[0]
+	p, _ := loadPolicy(t, plainPolicy, node.Addr())
+	prober := p.memberAt(node.Addr()).prober
+	until(t, "it is up", func() bool { return prober.verdict(service.GUI) == health.Up })
+	r := httptest.NewRequest(http.MethodGet, "http://edge/api/x", nil)
+	for range 3 {
+		prober.book(service.GUI, r, attempt{started: time.Now(), status: http.StatusBadGateway})
+	}
+	services := p.app.statuses()[0].Services
+	if met := services["gui"].Evidence; met == nil || met.Count != 3 || met.Last != health.BadGateway.String() || time.Since(met.At) > time.Minute {
+		t.Errorf("of the GUI: %+v", met)
+	}
+	if met := services["gsql"].Evidence; met != nil {
+		t.Errorf("of GSQL: %+v", met)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +27,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -182,10 +184,17 @@ func FuzzAdmin(f *testing.F) {
 		{"DELETE", "nodes", ""},
 		{"POST", "../config", ""},
 		{"PUT", "", "[[[[[["},
+		{"GET", "clusters", ""},
+		{"POST", "switch", `{"cluster": "dr"}`},
+		{"POST", "switch", `{"cluster": "primary", "drain": "30m"}`},
+		{"POST", "switch", `{"cluster": "primary", "drain": "-1s"}`},
 	} {
 		f.Add(seed.method, seed.call, []byte(seed.body))
 	}
-	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true},
+		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, f.TempDir())),
+	})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -209,7 +218,11 @@ func FuzzAdmin(f *testing.F) {
 				if m.draining.Load() {
 					draining++
 				}
-				m.ready()
+			}
+		}
+		if draining > 0 {
+			if err := app.say(func(fleet.Word) fleet.Word { return fleet.Word{} }); err != nil {
+				t.Fatal(err)
 			}
 		}
 		var failure caddy.APIError
@@ -380,7 +393,7 @@ func FuzzEnvironment(f *testing.F) {
 	for i := range names {
 		for _, seed := range []string{
 			"graph.example.com, :80", "m1 m2:14240 https://m3", "a@example.com", "https://acme.example.com/x?y", "10.0.0.0/8 private_ranges", ":9180", "info", "1d", "*.a.b",
-			"<<EOF", "a@<<b", "a\u00a0b", "a\u2028b", "a}", "}", "m1 {", "a@{$B}", "\ufeffa", "(a)", "&(a)", "import", "m1 <<m2", "a\x00b", "a,\n", "http://[::1]:80",
+			"<<EOF", "a@<<b", "a\u00a0b", "a\u2028b", "a}", "}", "m1 {", "a@{$B}", "\ufeffa", "(a)", "&(a)", "import", "m1 <<m2", "a\x00b", "a,\n", "http://[::1]:80", "localhost:1-3 TCP4/M1 unix//a.sock", "fe80::1%eth0 m_1.", "{env.A}", "user:pw@m1", "M1 m1",
 		} {
 			f.Add(byte(i), seed)
 		}

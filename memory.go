@@ -21,6 +21,7 @@ type visit struct {
 	secure  bool    // the client came over TLS
 	spread  bool    // the request belongs to no node
 	failed  memberSet
+	left    *member // which failed last, until another is chosen
 	chosen  *member // the last answer, nil if there was none
 	// opened is how many attempts were made although no node was a candidate by
 	// right, and exhausted is when these were too many.
@@ -110,6 +111,7 @@ func (c *call) recall(memory any) *visit {
 		if v.policy == c.policy {
 			if v.chosen != nil {
 				v.failed.add(v.chosen)
+				v.left = v.chosen
 				if v.chosen.prober != nil {
 					v.chosen.prober.suspect(c.service)
 				}
@@ -182,6 +184,24 @@ func chosenFor(r *http.Request) (chosen []*member) {
 		}
 	}
 	return chosen
+}
+
+// chosenBy returns the node that the policy chose last for a request, nil if it chose
+// none.
+func (p *Policy) chosenBy(r *http.Request) *member {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if only, ok := vars[memoryKey].(*choice); ok && newestVisit(r) == nil {
+		if only.policy == p {
+			return only.member
+		}
+		return nil
+	}
+	for v := newestOf(r); v != nil; v = v.others {
+		if v.policy == p {
+			return v.chosen
+		}
+	}
+	return nil
 }
 
 // newestOf returns the newest visit of a request; nil if there is none, or only a

@@ -25,7 +25,26 @@ var (
 	probeDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "caddy_tigergraph_probe_duration_seconds",
 		Help:    "How long health probes took.",
-		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		Buckets: []float64{.05, .5, 1}, // few: a large cluster has three of these for each node
+		// Those who scrape native histograms get them finer.
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
+	}, []string{"node", "service"})
+
+	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_tigergraph_requests_total",
+		Help: "Attempts to have a node answer a request, by the status of the answer; 'error' if there was none, 'canceled' if the client left.",
+	}, []string{"node", "service", "code"})
+
+	requestDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:                        "caddy_tigergraph_request_duration_seconds",
+		Help:                        "How long it took a node to begin its answer to a request.",
+		Buckets:                     []float64{.005, .025, .1, .5, 2.5, 10, 60},
+		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
+	}, []string{"node", "service"})
+
+	retriesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_tigergraph_retries_total",
+		Help: "Attempts that failed on the node and went on to another.",
 	}, []string{"node", "service"})
 
 	transitionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -49,14 +68,24 @@ var (
 	}, []string{"node", "service", "affinity"})
 )
 
+// Native histograms are as fine as this, and no finer than so many buckets.
+const (
+	nativeFactor  = 1.2
+	nativeBuckets = 60
+)
+
 // The gauges are computed when they are asked for.
 var (
 	nodeUp = prometheus.NewDesc("caddy_tigergraph_node_up",
 		"Whether a node's service is up: 1 up, 0 down. Missing while it is unknown.", []string{"node", "service"}, nil)
 	nodeDraining = prometheus.NewDesc("caddy_tigergraph_node_draining",
 		"Whether a node takes no new clients, by the configuration or by a call.", []string{"node"}, nil)
+	requestsInFlight = prometheus.NewDesc("caddy_tigergraph_requests_in_flight",
+		"Requests that a node has not answered to their end.", []string{"node"}, nil)
 	failOpen = prometheus.NewDesc("caddy_tigergraph_fail_open",
-		"Whether a service's requests go to nodes that are down by their checks, because all are.", []string{"service"}, nil)
+		"Whether a service's requests go to nodes that are down by their checks, because all are.", []string{"cluster", "service"}, nil)
+	clusterActive = prometheus.NewDesc("caddy_tigergraph_cluster_active",
+		"Whether a cluster is the active one.", []string{"cluster"}, nil)
 )
 
 // registerMetrics makes the metrics part of a configuration's registry.
@@ -92,7 +121,9 @@ type stateCollector struct{}
 func (stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- nodeUp
 	descriptions <- nodeDraining
+	descriptions <- requestsInFlight
 	descriptions <- failOpen
+	descriptions <- clusterActive
 }
 
 // Collect implements prometheus.Collector.
@@ -106,10 +137,18 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 		service service.Service
 	}
 	up := make(map[series]float64)
-	var open [service.Count]float64
-	draining := make(map[string]float64)
+	type openSeries struct {
+		cluster string
+		service service.Service
+	}
+	open := make(map[openSeries]float64)
+	draining, inFlight := make(map[string]float64), make(map[string]float64)
 	for _, policy := range app.allPolicies() {
+		roster := policy.roster.Load()
 		for _, m := range policy.allMembers() {
+			if upstream := roster.upstream(m); upstream != nil && upstream.Host != nil {
+				inFlight[m.address] = float64(upstream.NumRequests())
+			}
 			if draining[m.address] = max(draining[m.address], 0); m.isDraining() {
 				draining[m.address] = 1
 			}
@@ -129,8 +168,9 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 			}
 		}
 		for s := range service.Count {
-			if policy.failsOpen(s) {
-				open[s] = 1
+			id := openSeries{policy.clusters()[roster.active], s}
+			if open[id] = max(open[id], 0); policy.failsOpen(s) {
+				open[id] = 1
 			}
 		}
 	}
@@ -140,8 +180,18 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	for node, value := range draining {
 		metrics <- prometheus.MustNewConstMetric(nodeDraining, prometheus.GaugeValue, value, node)
 	}
+	for node, value := range inFlight {
+		metrics <- prometheus.MustNewConstMetric(requestsInFlight, prometheus.GaugeValue, value, node)
+	}
 	for s, value := range open {
-		metrics <- prometheus.MustNewConstMetric(failOpen, prometheus.GaugeValue, value, service.Service(s).String())
+		metrics <- prometheus.MustNewConstMetric(failOpen, prometheus.GaugeValue, value, s.cluster, s.service.String())
+	}
+	for _, status := range app.clusterStatuses() {
+		value := 0.0
+		if status.Active {
+			value = 1
+		}
+		metrics <- prometheus.MustNewConstMetric(clusterActive, prometheus.GaugeValue, value, status.Name)
 	}
 }
 

@@ -53,3 +53,17 @@ func TestAStandbyGetsNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestTheCookieOfANamedClusterHasItsName(t *testing.T) {
+	for options, want := range map[string]string{
+		`"secrets":["0123456789abcdef"]}`:                             "TigerGraphNode=",
+		`"secrets":["0123456789abcdef"]},"cluster":"primary"`:         "TigerGraphNode=",
+		`"secrets":["0123456789abcdef"]},"cluster":"blue"`:            "TigerGraphNode_blue=",
+		`"secrets":["0123456789abcdef"],"name":"mine"},"cluster":"b"`: "mine=",
+	} {
+		choose := selectFor(t, `{"policy":"tigergraph","health_check_off":true,"cookie":{`+options+`}`, 2)
+		if _, set := choose("192.0.2.1", "/", ""); !strings.HasPrefix(set, want) {
+			t.Errorf("with %s the cookie is %s", options, set)
+		}
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -286,6 +288,85 @@ func TestNobodyIsToldWhatNobodyAsked(t *testing.T) {
 					t.Errorf("%d answers are the own, %d another's", good.Load(), strange.Load())
 				}
 			})
+		}
+	}
+}
+
+// The most connections that there may be are those of both ways together.
+func TestBothWaysKeepToTheMostConnections(t *testing.T) {
+	var open, most atomic.Int64
+	node := "http://" + serveRaw(t, func(conn net.Conn) {
+		now := open.Add(1)
+		defer open.Add(-1)
+		for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
+		}
+		reader := bufio.NewReader(conn)
+		for {
+			r, err := http.ReadRequest(reader)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	transport := newTransport(t, `{"max_conns_per_host": 3}`)
+	var clients sync.WaitGroup
+	for range 12 {
+		clients.Go(func() {
+			for i := range 20 {
+				r := liveRequest(t, t.Context(), http.MethodPost, node, strings.NewReader("body"), []int64{4, -1}[i%2])
+				res, err := transport.RoundTrip(r)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+			}
+		})
+	}
+	clients.Wait()
+	if n := most.Load(); n > 3+3 { // a node hears of an end after its client
+		t.Errorf("%d connections at a time", n)
+	}
+}
+
+func TestTheNetworkProxyIsAskedOnceARequest(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	t.Cleanup(proxy.Close)
+	through, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := "http://" + serveRaw(t, func(conn net.Conn) {
+		_, _ = http.ReadRequest(bufio.NewReader(conn))
+		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+	})
+	for _, test := range []struct {
+		proxy  *url.URL
+		length int64
+		status int
+	}{{nil, 0, 204}, {nil, -1, 204}, {through, 0, 418}, {through, -1, 418}} {
+		transport := newTransport(t, `{}`)
+		var asked atomic.Int64
+		transport.Transport.Proxy = askOnce(func(*http.Request) (*url.URL, error) {
+			asked.Add(1)
+			return test.proxy, nil
+		})
+		var body io.Reader
+		if test.length < 0 {
+			body = strings.NewReader("body")
+		}
+		res, err := transport.RoundTrip(liveRequest(t, t.Context(), http.MethodPost, node, body, test.length))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if n := asked.Load(); n != 1 || res.StatusCode != test.status {
+			t.Errorf("%+v: asked %d times, status %d", test, n, res.StatusCode)
 		}
 	}
 }

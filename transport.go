@@ -21,20 +21,26 @@ func init() {
 }
 
 // Transport is the transport `http`, with all its settings, at less cost for the
-// requests that a cluster mostly gets: those without a body. They go over
-// connections of their own, which need no goroutines, and are never sent twice
-// unless TigerGraph may get them twice. The `tigergraph` directive uses it where no
-// other transport is given.
+// requests that a cluster mostly gets: those without a body, and those whose body has
+// a known length of at most 64 KiB. Such a body is read from the client before the
+// first byte is sent to a node, so a client whose upload breaks off gets 400 (408 if
+// it was too slow) and no node hears of it. They go over connections of their own,
+// which need no goroutines. No request is sent twice unless TigerGraph may get it
+// twice. The `tigergraph` directive uses this transport where no other is given.
 //
-// `compression` is off if nothing else is set.
+// `compression` is off if nothing else is set, and the header of an answer has at most
+// 256 KiB (`max_response_header_size`) and 1,000 lines; that of a probe's answer
+// 64 KiB and 100 lines. A node that says what it was not asked gets a new connection
+// for each request, for a minute.
 //
-// Requests with a body or trailers, with a header of more than 16 KiB, with `Expect`
-// or `Upgrade`, and CONNECT go the way of `http`, over its connections: so there may
-// be twice as many idle ones to a node as `max_idle_conns_per_host` says. Everything
-// goes that way over TLS, on Windows, through a forward proxy, and with one of these
-// settings: `max_conns_per_host`, `proxy_protocol`, `response_header_timeout`,
-// `read_timeout`, `write_timeout`, `versions` without `1.1` or with `h2c`,
-// `max_idle_conns`, `keep_alive` that is off, or `compression` that is on.
+// Longer bodies, those of unknown length, requests with trailers, with a header of
+// more than 16 KiB, with `Expect` or `Upgrade`, and CONNECT go the way of `http`, over
+// its connections: so there may be twice as many idle ones to a node as
+// `max_idle_conns_per_host` says. `max_conns_per_host` holds for both ways together.
+// Everything goes that way over TLS, on Windows, through a forward proxy, and with one
+// of these settings: `proxy_protocol`, `response_header_timeout`, `read_timeout`,
+// `write_timeout`, `versions` without `1.1` or with `h2c`, `max_idle_conns`,
+// `keep_alive` that is off, or `compression` that is on.
 type Transport struct {
 	reverseproxy.HTTPTransport
 
@@ -81,9 +87,17 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	settings := t.Transport
 	settings.Proxy = askOnce(settings.Proxy)
 	dial := settings.DialContext
+	limit := &http1.Limit{Most: settings.MaxConnsPerHost}
+	// within has both ways together keep to the most connections that there may be.
+	within := func(ctx context.Context, network, address string, free func()) (net.Conn, error) {
+		if limit.Most <= 0 {
+			return dial(ctx, network, address)
+		}
+		return limit.Dial(ctx, address, free, func() (net.Conn, error) { return dial(ctx, network, address) })
+	}
 	if !slices.Contains(t.Versions, "h2c") { // where requests share a connection
 		settings.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dial(ctx, network, address)
+			conn, err := within(ctx, network, address, func() { t.closeIdle(address) })
 			if err != nil {
 				return nil, err
 			}
@@ -95,14 +109,20 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.own = &http1.Client{
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
-			return dial(dialContext{ctx}, "tcp", address)
+			return within(dialContext{ctx}, "tcp", address, settings.CloseIdleConnections)
 		},
-		MaxIdle: settings.MaxIdleConnsPerHost, IdleTimeout: settings.IdleConnTimeout,
+		MaxIdle: settings.MaxIdleConnsPerHost, MaxConns: settings.MaxConnsPerHost, IdleTimeout: settings.IdleConnTimeout,
 		Limits:     http1.Limits{Bytes: settings.MaxResponseHeaderBytes},
 		ReadBuffer: settings.ReadBufferSize,
 		Suspects:   &t.suspects,
 	}
 	return nil
+}
+
+func (t *Transport) closeIdle(address string) {
+	if t.own != nil {
+		t.own.CloseIdle(address)
+	}
 }
 
 // dialContext is what a dial knows of the request that began it and may be over
@@ -134,7 +154,7 @@ func (t *Transport) isPlain() bool {
 	return http1.Supported && t.TLS == nil && t.ProxyProtocol == "" && t.ReadTimeout == 0 && t.WriteTimeout == 0 &&
 		slices.Contains(t.Versions, "1.1") && !slices.Contains(t.Versions, "h2c") &&
 		settings.DisableCompression && !settings.DisableKeepAlives &&
-		settings.MaxConnsPerHost == 0 && settings.MaxIdleConns == 0 && settings.ResponseHeaderTimeout == 0
+		settings.MaxIdleConns == 0 && settings.ResponseHeaderTimeout == 0
 }
 
 // Cleanup closes idle connections.

@@ -71,7 +71,7 @@ func TestOurClientIsUsedOnlyIfItDoesWhatIsSet(t *testing.T) {
 		`{"read_timeout": "1h"}`:                false,
 		`{"write_timeout": "1h"}`:               false,
 		`{"response_header_timeout": "1h"}`:     false,
-		`{"max_conns_per_host": 9}`:             false,
+		`{"max_conns_per_host": 9}`:             true,
 		`{"proxy_protocol": "v2"}`:              false,
 		`{"versions": ["2"]}`:                   false,
 		`{"versions": ["1.1", "h2c"]}`:          false,

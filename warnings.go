@@ -271,13 +271,12 @@ func (p *Policy) warnOfChecks(w written) {
 	}
 }
 
-// warnOfRepeating warns if Caddy may send a request twice that does harm then. Our own
-// transport lets none through.
+// warnOfRepeating warns if Caddy may send a request twice that does harm then.
 func (p *Policy) warnOfRepeating(w written) {
 	if p.host == nil || p.host.LoadBalancing == nil {
 		return
 	}
-	if _, own := p.host.Transport.(*Transport); own || p.host.LoadBalancing.Retries == 0 && p.host.LoadBalancing.TryDuration == 0 {
+	if p.host.LoadBalancing.Retries == 0 && p.host.LoadBalancing.TryDuration == 0 {
 		return
 	}
 	const advice = "write 'lb_retry_match { tigergraph_repeatable }'"

@@ -312,7 +312,8 @@ func TestLogsSayOnceWhatHappenedAndNothingElse(t *testing.T) {
 	}
 	for service := range probeTargets {
 		name := fmt.Sprintf(`"service":%q`, service)
-		if up := linesWith(e.logs("node is up"), name); len(up) != 2 || !strings.Contains(up[0], `"level":"info"`) {
+		if up := linesWith(e.logs("node is up"), name); len(up) != 2 || !strings.Contains(up[0], `"level":"info"`) ||
+			strings.Contains(up[0], "was_down") || !strings.Contains(up[1], `"was_down":`) {
 			t.Errorf("%s came up twice: %q", service, up)
 		}
 		down := linesWith(e.logs("node is down"), name)

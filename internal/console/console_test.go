@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
@@ -193,6 +194,34 @@ func TestWhatRequestsMetIsTold(t *testing.T) {
 	})
 	if want := "m1:14240 gui failed 1 request in the last five minutes, the last one 3s ago:\n  status 502\n"; !strings.Contains(text, want) {
 		t.Errorf("no %q in\n%s", want, text)
+	}
+}
+
+func TestWhatIsWrongWithAServiceIsPrinted(t *testing.T) {
+	refused := health.EvidenceError{Outcome: health.Refused}
+	one := node{Address: "m1:14240", Role: "primary", Weight: 1, Services: map[string]service{
+		"gui": {
+			Verdict: "up", Since: ago(90 * time.Second), LastError: "status 502",
+			Evidence: &statuspage.Evidence{Last: health.BadGateway.String(), At: noon.Add(-7 * time.Second), Count: 12},
+		},
+		"gsql": {Verdict: "unknown", LastError: health.ErrNoRoute.Error(), Advice: health.Advice("gsql", health.ErrNoRoute)},
+		"restpp": {
+			Verdict: "down", Since: ago(90 * time.Second), LastError: refused.Error(), Advice: health.Advice("restpp", refused),
+			Evidence: &statuspage.Evidence{Last: health.Refused.String(), At: noon.Add(-time.Hour)},
+		},
+	}}
+	text := shown(func(p *Printer) { p.Status(&Cluster{Nodes: []node{one}}, noon) })
+	for _, want := range []string{
+		"m1:14240 gui failed 12 requests in the last five minutes, the last one 7s ago:\n  status 502: the node's nginx does not reach the service\n",
+		"m1:14240 gsql is unknown:\n  the node's nginx does not know the path of the probe\n  nobody knows whether it lives",
+		"m1:14240 restpp is down for 1m30s:\n  a request met this: dialling: connection refused\n  nothing listens there",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("printed\n%swant\n%s", text, want)
+		}
+	}
+	if strings.Contains(text, "restpp failed") {
+		t.Errorf("what was an hour ago is printed:\n%s", text)
 	}
 }
 

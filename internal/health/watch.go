@@ -218,7 +218,7 @@ func (w *watch) due(plan Plan) (due time.Time, possible bool) {
 		return due, false
 	case doubt:
 		return w.scheduled(plan, true), true
-	case w.report.Verdict == Up:
+	case w.report.Verdict != Down:
 		// One that has had no answer for so long begins the doubt.
 		return w.last.Add(plan.Interval / doubtful), true
 	}

@@ -136,7 +136,13 @@ func (c *Client) RoundTrip(req *http.Request, terms Terms) (*http.Response, erro
 		return nil, context.Cause(ctx)
 	}
 	terms.Limits = terms.Limits.or(c.Limits).or(DefaultLimits)
-	out, err := prepare(req, terms.Body)
+	trace := httptrace.ContextClientTrace(ctx)
+	written := req
+	if trace != nil && (trace.WroteRequest != nil || trace.WroteHeaders != nil) {
+		// They are told when the request was sent, not when it is in memory.
+		written = req.WithContext(context.Background())
+	}
+	out, err := prepare(written, terms.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +150,6 @@ func (c *Client) RoundTrip(req *http.Request, terms Terms) (*http.Response, erro
 	if req.URL.Port() == "" {
 		address += ":80"
 	}
-	trace := httptrace.ContextClientTrace(ctx)
 	for unsent, useIdle := 0, true; ; {
 		conn, err := c.acquire(ctx, trace, address, useIdle)
 		if err != nil {
@@ -167,7 +172,7 @@ func (c *Client) RoundTrip(req *http.Request, terms Terms) (*http.Response, erro
 		default:
 			return nil, err
 		}
-		if out, err = prepare(req, terms.Body); err != nil {
+		if out, err = prepare(written, terms.Body); err != nil {
 			return nil, err
 		}
 	}
@@ -175,6 +180,18 @@ func (c *Client) RoundTrip(req *http.Request, terms Terms) (*http.Response, erro
 
 // Close closes the connections that are idle, and the others when they become so.
 func (c *Client) Close() { c.pool.close() }
+
+// CloseIdle closes the idle connections to an address.
+func (c *Client) CloseIdle(address string) {
+	p := &c.pool
+	p.mu.Lock()
+	var idle []*connection
+	if o := p.of[address]; o != nil {
+		idle, o.idle = o.idle, nil
+	}
+	p.mu.Unlock()
+	closeAll(idle)
+}
 
 // validate refuses what would make two requests of one, as Go's client does.
 func validate(req *http.Request) error {

@@ -60,6 +60,9 @@ func (c *connection) exchange(req *http.Request, trace *httptrace.ClientTrace, o
 // ask writes a request and reads the header of the answer.
 func (c *connection) ask(req *http.Request, trace *httptrace.ClientTrace, out *outgoing) (*http.Response, error) {
 	err := c.send(out)
+	if trace != nil && trace.WroteHeaders != nil && err == nil {
+		trace.WroteHeaders()
+	}
 	if trace != nil && trace.WroteRequest != nil {
 		trace.WroteRequest(httptrace.WroteRequestInfo{Err: err})
 	}

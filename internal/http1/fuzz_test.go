@@ -23,6 +23,7 @@ import (
 type script struct {
 	net.Conn // of which nothing is used
 	answer   []byte
+	body     int // how much comes behind the header of the request
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -30,8 +31,8 @@ type script struct {
 	closed  bool
 }
 
-func newScript(answer []byte) *script {
-	s := &script{answer: answer}
+func newScript(answer []byte, body int) *script {
+	s := &script{answer: answer, body: body}
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
@@ -47,7 +48,7 @@ func (s *script) Write(p []byte) (int, error) {
 func (s *script) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.closed && !bytes.HasSuffix(s.sent, []byte("\r\n\r\n")) {
+	for !s.closed && !s.isAsked() {
 		s.changed.Wait()
 	}
 	if s.closed {
@@ -59,6 +60,12 @@ func (s *script) Read(p []byte) (int, error) {
 	n := copy(p, s.answer)
 	s.answer = s.answer[n:]
 	return n, nil
+}
+
+// isAsked reports whether the whole request was sent.
+func (s *script) isAsked() bool {
+	end := bytes.Index(s.sent, []byte("\r\n\r\n"))
+	return end >= 0 && len(s.sent) >= end+4+s.body
 }
 
 func (s *script) Close() error {
@@ -75,7 +82,8 @@ func (s *script) written() string {
 	return string(s.sent)
 }
 
-func (s *script) SetDeadline(time.Time) error { return nil }
+func (s *script) SetDeadline(time.Time) error     { return nil }
+func (s *script) SetReadDeadline(time.Time) error { return nil }
 
 // heard is all that a client makes of an answer.
 type heard struct {
@@ -120,14 +128,24 @@ func quietly(f *testing.F) {
 }
 
 // clients returns ours and Go's, each with the connection that it will use.
-func clients(answer []byte) (ours, goes http.RoundTripper, ourConn, goConn *script) {
-	ourConn, goConn = newScript(answer), newScript(answer)
+func clients(answer, content []byte) (ours, goes http.RoundTripper, ourConn, goConn *script) {
+	ourConn, goConn = newScript(answer, len(content)), newScript(answer, len(content))
 	client := &Client{Dial: func(context.Context, string) (net.Conn, error) { return ourConn, nil }}
-	return roundTrip(func(r *http.Request) (*http.Response, error) { return client.RoundTrip(r, never) }),
+	terms := never
+	terms.Body = content
+	return roundTrip(func(r *http.Request) (*http.Response, error) { return client.RoundTrip(r, terms) }),
 		&http.Transport{
 			DialContext:        func(context.Context, string, string) (net.Conn, error) { return goConn, nil },
 			DisableCompression: true,
 		}, ourConn, goConn
+}
+
+// upload gives a request a body as a server has it: nothing that Go's client knows.
+func upload(r *http.Request, content []byte) *http.Request {
+	if len(content) > 0 {
+		r.Body, r.ContentLength = io.NopCloser(struct{ io.Reader }{bytes.NewReader(content)}), int64(len(content))
+	}
+	return r
 }
 
 // A server can tell us nothing that we take for something else than Go does.
@@ -143,20 +161,27 @@ func FuzzAnswer(f *testing.F) {
 		"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 304 Not Modified\r\n\r\n" + ok, "HTTP/1.1 099 Odd\r\n\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok",
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + ok, "HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nset-cookie: c=d\r\nContent-Length:2\r\n\r\nok",
 	} {
-		f.Add([]byte(answer), false)
-		f.Add([]byte(answer), true)
+		f.Add([]byte(answer), false, []byte(nil))
+		f.Add([]byte(answer), true, []byte(nil))
+		f.Add([]byte(answer), false, []byte("a=b\r\n\r\n"))
 	}
-	f.Fuzz(func(t *testing.T, answer []byte, head bool) {
-		ours, goes, ourConn, goConn := clients(answer)
+	f.Fuzz(func(t *testing.T, answer []byte, head bool, content []byte) {
+		if bytes.Count(answer, newline) >= DefaultLimits.Lines {
+			t.Skip("which Go's client takes")
+		}
+		ours, goes, ourConn, goConn := clients(answer, content)
 		request := func() *http.Request {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://node:14240/path", http.NoBody)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if head {
+			switch {
+			case head:
 				r.Method = http.MethodHead
+			case len(content) > 0:
+				r.Method = http.MethodPost
 			}
-			return r
+			return upload(r, content)
 		}
 		want, got := hear(goes, request()), hear(ours, request())
 		_ = goConn.Close()
@@ -179,19 +204,20 @@ func FuzzAnswer(f *testing.F) {
 // A client can have us send nothing else than Go would.
 func FuzzRequest(f *testing.F) {
 	quietly(f)
-	f.Add("GET", "/path", "a=b", "X-Name", "value", "node")
-	f.Add("DELETE", "/a%2fb//../c", "", "Cookie", "a=b; c", "graph.example.com:443")
-	f.Add("GET\r\n", "/\r\nEvil: 1", "\n", "X\r\nEvil", "a\r\nEvil: b", "node\r\nEvil: c")
-	f.Add("OPTIONS", "*", "a b", "Transfer-Encoding", "chunked", "")
-	f.Add("POST", "", "é", "Content-Length", "10", "[::1]:80")
-	f.Add("", "/", "", "User-Agent", "", "bücher.example")
-	f.Fuzz(func(t *testing.T, method, path, query, name, value, host string) {
+	f.Add("GET", "/path", "a=b", "X-Name", "value", "node", []byte(nil))
+	f.Add("DELETE", "/a%2fb//../c", "", "Cookie", "a=b; c", "graph.example.com:443", []byte(nil))
+	f.Add("GET\r\n", "/\r\nEvil: 1", "\n", "X\r\nEvil", "a\r\nEvil: b", "node\r\nEvil: c", []byte("a"))
+	f.Add("OPTIONS", "*", "a b", "Transfer-Encoding", "chunked", "", []byte(nil))
+	f.Add("POST", "", "é", "Content-Length", "10", "[::1]:80", []byte("{}"))
+	f.Add("", "/", "", "User-Agent", "", "bücher.example", []byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Add("PUT", "/", "", "Connection", "close", "node", bytes.Repeat([]byte("0123456789"), 2000))
+	f.Fuzz(func(t *testing.T, method, path, query, name, value, host string, content []byte) {
 		if method == http.MethodConnect {
 			t.Skip("which is another client's")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		ours, goes, ourConn, goConn := clients([]byte(ok))
+		ours, goes, ourConn, goConn := clients([]byte(ok), content)
 		request := func() *http.Request {
 			r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node:14240/", http.NoBody)
 			if err != nil {
@@ -199,9 +225,9 @@ func FuzzRequest(f *testing.F) {
 			}
 			r.Method, r.URL.Path, r.URL.RawQuery, r.Host = method, path, query, host
 			r.Header[name] = []string{value}
-			return r
+			return upload(r, content)
 		}
-		if _, err := prepare(request(), nil); errors.Is(err, ErrTooLong) {
+		if _, err := prepare(request(), content); errors.Is(err, ErrTooLong) {
 			t.Skip("which is another client's")
 		}
 		want, got := hear(goes, request()), hear(ours, request())

@@ -159,9 +159,10 @@ func (c *Client) dial(address string, s *origin, w *waiter) {
 	w.dialling, w.cancel = true, cancel
 	s.open++
 	s.dials = append(s.dials, w)
+	connect := c.Dial
 	go func() {
 		defer cancel()
-		dialled, err := c.Dial(ctx, address)
+		dialled, err := connect(ctx, address)
 		if err != nil {
 			c.dialFailed(address, w, err)
 			return
@@ -240,14 +241,7 @@ func (c *Client) suspect(address string) {
 		return
 	}
 	c.Suspects.Add(address)
-	p := &c.pool
-	p.mu.Lock()
-	var idle []*connection
-	if o := p.of[address]; o != nil {
-		idle, o.idle = o.idle, nil
-	}
-	p.mu.Unlock()
-	closeAll(idle)
+	c.CloseIdle(address)
 }
 
 func (c *Client) keep(conn *connection) bool {

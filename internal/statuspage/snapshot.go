@@ -14,18 +14,16 @@ import (
 
 // NodeStatus is what is known of a node, as the admin endpoint shows it.
 type NodeStatus struct {
-	Address string `json:"address"`
-	// Cluster is the name of the cluster that the node belongs to.
-	Cluster string `json:"cluster,omitempty"`
-	// Role is primary, backup or standby. A standby's cluster is not the active one.
-	Role       string     `json:"role"`
+	Address    string     `json:"address"`
+	Cluster    string     `json:"cluster"`
+	Role       string     `json:"role"` // primary, backup or standby
 	Draining   bool       `json:"draining"`
 	DrainUntil *time.Time `json:"drain_until,omitempty"`
-	Weight     int        `json:"weight"`
-	Requests   int        `json:"requests"` // in flight
-	// LastSession is when a session on the node was last used, nil if none was.
+	// LastSession is when a session was last used on the node while it drained.
 	LastSession *time.Time               `json:"last_session,omitempty"`
-	Fails       int                      `json:"fails"` // by Caddy's passive checks
+	Weight      int                      `json:"weight"`
+	Requests    int                      `json:"requests"` // in flight
+	Fails       int                      `json:"fails"`    // by Caddy's passive checks
 	Services    map[string]ServiceStatus `json:"services"`
 }
 
@@ -34,10 +32,10 @@ type ClusterStatus struct {
 	Name   string   `json:"name"`
 	Active bool     `json:"active"`
 	Nodes  []string `json:"nodes"`
-	// Since is when the cluster became active, or ceased to be; nil if it never did.
+	// Since is when an operator made the cluster the active one; nil if nobody has.
 	Since *time.Time `json:"since,omitempty"`
-	// DrainingUntil is when the last sessions leave a cluster that was switched away
-	// from; nil if none are left there.
+	// DrainingUntil is how long sessions stay in a cluster that is not the active one
+	// any more; nil if none do.
 	DrainingUntil *time.Time `json:"draining_until,omitempty"`
 }
 

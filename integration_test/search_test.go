@@ -1,0 +1,114 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
+)
+
+// submitAt runs a query asynchronously on a node itself, and returns its id.
+func submitAt(t *testing.T, node *tgnode.Node, query string) (id string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+node.Addr()+"/restpp/query/social/"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("GSQL-ASYNC", "true")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var answer struct {
+		ID    string `json:"requestid"`
+		Older string `json:"request_id"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.ID+answer.Older == "" {
+		t.Fatalf("no id: %v", err)
+	}
+	return answer.ID + answer.Older
+}
+
+// searches counts the reads by which an edge looked for a query.
+func searches(nodes []*tgnode.Node) (count int) {
+	for _, node := range nodes {
+		for _, request := range node.Requests() {
+			if strings.HasPrefix(request.Target, "/restpp/query_status?") {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+func TestAQueryThatNobodyRemembersIsFoundOnItsNode(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load("tigergraph " + addresses(nodes) + " {\nhealth_check off\n}")
+	b := e.newBrowser(2)
+	b.http.Jar = nil
+	// Submitted past this edge, as through another or before a restart.
+	id := submitAt(t, nodes[1], "q")
+	for _, other := range e.clients(4) {
+		a := other.get("/restpp/query_status?graph_name=social&requestid="+id, "Authorization", "Bearer secret")
+		if a.StatusCode != http.StatusOK || !strings.Contains(string(a.body), `"requestid":"`+id+`"`) {
+			t.Errorf("%d %s", a.StatusCode, a.body)
+		}
+	}
+	for _, node := range nodes {
+		for _, request := range node.Requests() {
+			if !strings.HasPrefix(request.Target, "/restpp/query_status?requestid=") {
+				continue
+			}
+			if got := strings.Join(request.Values("Authorization"), ","); got != "Bearer secret" {
+				t.Errorf("a search carried the credentials %q", got)
+			}
+			for _, field := range []string{"X-Forwarded-For", "X-Real-Ip", "Cookie", "Via"} {
+				if got := strings.Join(request.Values(field), ","); got != "" {
+					t.Errorf("a search carried %s: %s", field, got)
+				}
+			}
+		}
+	}
+	if count := searches(nodes); count > 3+4 {
+		t.Errorf("three nodes got %d reads for four requests", count)
+	}
+	// An abort is sent once, to the node that knows.
+	id = submitAt(t, nodes[2], "q")
+	if a := b.get("/restpp/abortquery/social?requestid=" + id); a.StatusCode != http.StatusOK {
+		t.Errorf("the abort was answered %d %s", a.StatusCode, a.body)
+	}
+	for i, node := range nodes {
+		aborts, want := 0, 0
+		if i == 2 {
+			want = 1
+		}
+		for _, request := range node.Requests() {
+			if strings.HasPrefix(request.Target, "/restpp/abortquery/") {
+				aborts++
+			}
+		}
+		if aborts != want {
+			t.Errorf("%s got %d aborts, want %d", node.Name(), aborts, want)
+		}
+	}
+}
+
+func TestABogusIDCostsOneRoundOfReads(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.load("tigergraph " + addresses(nodes) + " {\nhealth_check off\n}")
+	var asking sync.WaitGroup
+	const times = 10
+	for _, b := range e.clients(times) {
+		asking.Go(func() { b.get("/restpp/query_status?requestid=bogus") })
+	}
+	asking.Wait()
+	if count := searches(nodes); count > 3+times {
+		t.Errorf("%d requests cost %d reads, want one round of 3 besides", times, count)
+	}
+}

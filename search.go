@@ -1,0 +1,108 @@
+package tigergraph
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
+)
+
+// searchQuery looks at all nodes for an asynchronous query that a request asks for by
+// an id that nobody remembers: of another edge, or of an earlier process. It returns
+// the node that knows it, nil if none does.
+func (c *call) searchQuery() *member {
+	if c.policy.host == nil || c.policy.host.Transport == nil {
+		return nil
+	}
+	// Who may not see a query is told that there is none; that is nobody else's answer.
+	authorization := c.request.Header.Get("Authorization")
+	c.align()
+	for _, id := range asyncquery.Unknown(c.request.URL.RawQuery) {
+		s := search{
+			policy: c.policy, members: c.roster.members, id: id, authorization: authorization,
+			target: asyncquery.SearchTarget(c.request.URL.Path, c.request.URL.RawQuery, id),
+		}
+		// The answer serves others, so it is asked for although this client may leave.
+		ctx := context.WithoutCancel(c.request.Context())
+		if c.policy.app.memories.searches.Do(id+"\x00"+authorization, func() { s.run(ctx) }) {
+			if m := c.rememberedHolder(); m != nil {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
+// search is a search for an asynchronous query.
+type search struct {
+	policy                    *Policy
+	members                   []*member
+	id, authorization, target string
+}
+
+// run asks every node at once whether it knows the query, and remembers the first that
+// does. It ends when that one has answered, or all have.
+func (s *search) run(ctx context.Context) {
+	target, err := url.ParseRequestURI(s.target)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, asyncquery.SearchTimeout)
+	defer cancel()
+	answers := make(chan *member, len(s.members))
+	asked := 0
+	for _, m := range s.members {
+		if m != nil {
+			asked++
+			go func() { answers <- s.ask(ctx, m, target) }()
+		}
+	}
+	for range asked {
+		if m := <-answers; m != nil {
+			s.policy.app.memories.queries.Remember(s.id, m.address)
+			return
+		}
+	}
+}
+
+// ask returns the node if it knows the query, else nil.
+func (s *search) ask(ctx context.Context, m *member, target *url.URL) (knows *member) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			s.policy.logger.Error("search for an asynchronous query panicked",
+				zap.String("node", m.address), zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	if s.policy.knowsQuery(ctx, m, target, s.authorization, s.id) {
+		return m
+	}
+	return nil
+}
+
+// knowsQuery asks one node. Of the client's request it gets the credentials and the
+// graph, and nothing else.
+func (p *Policy) knowsQuery(ctx context.Context, m *member, target *url.URL, authorization, id string) bool {
+	node, err := dialInfo(m.dial)
+	if err != nil {
+		return false
+	}
+	header := http.Header{"Accept-Encoding": {"identity"}}
+	if authorization != "" {
+		header.Set("Authorization", authorization)
+	}
+	asker := Services{header: header}
+	request, err := asker.request(ctx, p.host.Transport, node, target)
+	if err != nil {
+		return false
+	}
+	response, err := p.host.Transport.RoundTrip(request)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = response.Body.Close() }()
+	return response.StatusCode == http.StatusOK && asyncquery.Knows(response.Body, id)
+}
