@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
@@ -179,7 +180,7 @@ func findTroubles(nodes []statuspage.NodeStatus) (troubles []*trouble) {
 			}
 			own = append(own, &trouble{
 				services: name, verdict: s.Verdict, advice: s.Advice, since: s.Since, nodes: []statuspage.NodeStatus{node},
-				reasons: []string{s.LastError}, reason: withoutAddress(s.LastError, node.Address),
+				reasons: []string{s.LastError}, reason: address.Without(s.LastError, node.Address),
 			})
 		}
 		for _, t := range own {
@@ -196,35 +197,6 @@ func findTroubles(nodes []statuspage.NodeStatus) (troubles []*trouble) {
 		}
 	}
 	return troubles
-}
-
-// withoutAddress leaves the node's own address out of what failed there, so that an
-// outage reads alike on all nodes.
-func withoutAddress(reason, node string) string {
-	host := node
-	if colon := strings.LastIndexByte(node, ':'); colon > 0 {
-		host = node[:colon]
-	}
-	var kept []string
-	for _, word := range strings.Fields(reason) {
-		bare := strings.Trim(word, `:",;()[]`)
-		if bare != "" && (bare == node || bare == host || looksDialled(bare)) {
-			continue
-		}
-		kept = append(kept, word)
-	}
-	return strings.Join(kept, " ")
-}
-
-// looksDialled reports whether a word is an address as it is dialled, such as
-// 10.0.0.1:14240.
-func looksDialled(word string) bool {
-	colon := strings.LastIndexByte(word, ':')
-	if colon <= 0 || strings.ContainsAny(word, "/=") {
-		return false
-	}
-	_, err := strconv.ParseUint(word[colon+1:], 10, 16)
-	return err == nil
 }
 
 func earliest(a, b *time.Time) *time.Time {
