@@ -211,6 +211,9 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 		}
 		s.Nodes = append(s.Nodes, node)
 	}
+	if clusters := a.clusterStatuses(); len(clusters) > 1 {
+		s.Clusters = clusters
+	}
 	// At last, so that no verdict is shown without the change that led to it.
 	s.History, s.HistorySeen = transitions.Newest()
 	return s
