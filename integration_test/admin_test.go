@@ -291,8 +291,8 @@ func TestCallsThatAreRefusedSayWhatWasExpectedAndChangeNothing(t *testing.T) {
 		{"GET of ready", "GET", "ready", "", 405, "POST"},
 		{"POST of the nodes", "POST", "nodes", "{}", 405, "GET, HEAD"},
 		{"DELETE of the nodes", "DELETE", "nodes", "", 405, "GET, HEAD"},
-		{"an unknown call", "GET", "status", "", 404, "nodes, drain or ready"},
-		{"no call", "GET", "", "", 404, "nodes, drain or ready"},
+		{"an unknown call", "GET", "status", "", 404, "nodes, clusters, drain, ready or switch"},
+		{"no call", "GET", "", "", 404, "nodes, clusters, drain, ready or switch"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a.t = t
