@@ -23,7 +23,8 @@ func (c *call) searchQuery() *member {
 	c.align()
 	for _, id := range asyncquery.Unknown(c.request.URL.RawQuery) {
 		s := search{
-			policy: c.policy, members: c.roster.members, id: id, authorization: authorization,
+			// Who has left a dynamic pool may be somebody else by now.
+			policy: c.policy, members: c.roster.byPool, id: id, authorization: authorization,
 			target: asyncquery.SearchTarget(c.request.URL.Path, c.request.URL.RawQuery, id),
 		}
 		// The answer serves others, so it is asked for although this client may leave.
@@ -54,14 +55,10 @@ func (s *search) run(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, asyncquery.SearchTimeout)
 	defer cancel()
 	answers := make(chan *member, len(s.members))
-	asked := 0
 	for _, m := range s.members {
-		if m != nil {
-			asked++
-			go func() { answers <- s.ask(ctx, m, target) }()
-		}
+		go func() { answers <- s.ask(ctx, m, target) }()
 	}
-	for range asked {
+	for range s.members {
 		if m := <-answers; m != nil {
 			s.policy.app.memories.queries.Remember(s.id, m.address)
 			return

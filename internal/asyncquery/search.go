@@ -2,6 +2,7 @@ package asyncquery
 
 import (
 	"encoding/json"
+	"hash/maphash"
 	"io"
 	"net/url"
 	"slices"
@@ -28,38 +29,43 @@ const (
 )
 
 // Searches keeps searches for unknown queries within bounds, however many clients
-// ask. The zero value is ready to use.
+// ask. The zero value is ready to use. Searches are known by a keyed hash of what is
+// looked for: clients choose how long that is, and credentials are a part of it.
 type Searches struct {
+	begin   sync.Once
+	seed    maphash.Seed
 	mu      sync.Mutex
-	running map[string]chan struct{}
-	ended   map[string]time.Time
+	running map[uint64]chan struct{}
+	ended   map[uint64]time.Time
 }
 
 // Do looks for a query by calling search, unless that has been done within the last
 // two seconds, or too many searches are going on. If somebody else is at it, Do waits
 // for them. It reports whether a search has ended since it was called.
 func (s *Searches) Do(id string, search func()) bool {
+	s.begin.Do(func() {
+		s.seed = maphash.MakeSeed()
+		s.running, s.ended = make(map[uint64]chan struct{}), make(map[uint64]time.Time)
+	})
+	key := maphash.String(s.seed, id)
 	s.mu.Lock()
-	if running := s.running[id]; running != nil {
+	if running := s.running[key]; running != nil {
 		s.mu.Unlock()
 		<-running
 		return true
 	}
-	if !s.mayBegin(id, time.Now()) {
+	if !s.mayBegin(key, time.Now()) {
 		s.mu.Unlock()
 		return false
 	}
 	done := make(chan struct{})
-	if s.running == nil {
-		s.running, s.ended = make(map[string]chan struct{}), make(map[string]time.Time)
-	}
-	s.running[id] = done
+	s.running[key] = done
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.running, id)
-		s.ended[id] = time.Now()
+		delete(s.running, key)
+		s.ended[key] = time.Now()
 		close(done)
 	}()
 	search()
@@ -67,8 +73,8 @@ func (s *Searches) Do(id string, search func()) bool {
 }
 
 // mayBegin reports whether a search may begin. The caller holds mu.
-func (s *Searches) mayBegin(id string, now time.Time) bool {
-	if ended, known := s.ended[id]; known && now.Sub(ended) < searchAgain {
+func (s *Searches) mayBegin(key uint64, now time.Time) bool {
+	if ended, known := s.ended[key]; known && now.Sub(ended) < searchAgain {
 		return false
 	}
 	if len(s.running) >= mostSearches {
@@ -85,10 +91,10 @@ func (s *Searches) mayBegin(id string, now time.Time) bool {
 }
 
 // Unknown returns the ids of queries that a request asks for, if it asks for any by
-// id: one, or more, up to a few. "all" is no id.
+// id: one, or more, up to a few. "all" is no id, nor is what is longer than any.
 func Unknown(query string) (found []string) {
 	for id := range ids(query) {
-		if id == "" || id == "all" || slices.Contains(found, id) {
+		if id == "" || id == "all" || len(id) > longestID || slices.Contains(found, id) {
 			continue
 		}
 		if found = append(found, id); len(found) == mostIDs {

@@ -1,0 +1,62 @@
+package asyncquery
+
+import (
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// kept returns how much memory is in use that somebody still needs.
+func kept() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+func TestWhatIsLookedForIsNotKept(t *testing.T) {
+	var searches Searches
+	const size = 1 << 20
+	before := kept()
+	for i := range 32 {
+		if !searches.Do(strings.Repeat(string(rune('a'+i)), size), func() {}) {
+			t.Fatal("a search did not begin")
+		}
+	}
+	if grown := int64(kept()) - int64(before); grown > 4*size { //nolint:gosec // no heap is that large
+		t.Errorf("32 searches for %d KiB each keep %d KiB", size>>10, grown>>10)
+	}
+	runtime.KeepAlive(&searches)
+}
+
+func TestNobodyLooksForTheSameTwiceAtOnce(t *testing.T) {
+	var searches Searches
+	var searched atomic.Int32
+	begun, end := make(chan struct{}), make(chan struct{})
+	ended := make(chan bool)
+	go func() {
+		ended <- searches.Do("a", func() {
+			searched.Add(1)
+			close(begun)
+			<-end
+		})
+	}()
+	<-begun
+	go func() { ended <- searches.Do("a", func() { searched.Add(1) }) }()
+	close(end)
+	if first, second := <-ended, <-ended; !first && !second {
+		t.Error("neither heard of the end")
+	}
+	if searches.Do("a", func() { searched.Add(1) }) || searched.Load() != 1 {
+		t.Errorf("looked for %d times", searched.Load())
+	}
+}
+
+func TestWhatIsTooLongForAnIDIsNotLookedFor(t *testing.T) {
+	long := strings.Repeat("x", longestID+1)
+	if found := Unknown("requestid=" + long + "&requestid=a"); len(found) != 1 || found[0] != "a" {
+		t.Errorf("looks for %q", found)
+	}
+}
