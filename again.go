@@ -27,7 +27,7 @@ func mayHaveBeenDone(w http.ResponseWriter, r *http.Request) (mayBe, failed bool
 	if policy, _ := choiceFor(r); policy == nil || service.Repeatable(r) {
 		return false, failed
 	}
-	return !failed || !isUnsent(failure), failed
+	return !failed || !isUnsent(r, failure), failed
 }
 
 // isWithinAnother reports whether another handler of ours is waiting for this one.
@@ -80,7 +80,7 @@ func (e answeredError) Unwrap() error { return e.error }
 // isUnsent reports whether an error of the proxy says that no byte of the request
 // reached any node. It is the error of the last attempt, but a request that must not
 // be carried out twice has no attempt after one that might have been.
-func isUnsent(err error) bool {
+func isUnsent(r *http.Request, err error) bool {
 	var dial reverseproxy.DialError
 	var unanswered *http1.UnansweredError
 	var unsendable *http1.RequestError
@@ -93,7 +93,8 @@ func isUnsent(err error) bool {
 	case errors.As(err, &unanswered):
 		return !unanswered.Sent
 	}
-	// Without an attempt there is no node to ask; after one the proxy says 502.
+	// Without an attempt there is no node to ask; after one the proxy says 502, but a
+	// route for the node's answers may say 503 as well.
 	var failure caddyhttp.HandlerError
-	return errors.As(err, &failure) && failure.StatusCode == http.StatusServiceUnavailable
+	return errors.As(err, &failure) && failure.StatusCode == http.StatusServiceUnavailable && len(chosenFor(r)) == 0
 }
