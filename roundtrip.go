@@ -138,16 +138,21 @@ type keptBody struct {
 }
 
 // readBody reads the body of a request to its end, once: a proxy that tries again
-// has the same one.
+// has the same one, and a second proxy behind the first the same in another wrapping,
+// of which nothing is left to read.
 func (t *Transport) readBody(r *http.Request, vars map[string]any) ([]byte, error) {
 	if once.IsEmpty(r) {
 		return nil, nil
 	}
 	comparable := reflect.TypeOf(r.Body).Kind() == reflect.Pointer
-	if kept, is := vars[bodyKey].(*keptBody); is && comparable && kept.of == r.Body {
+	kept, is := vars[bodyKey].(*keptBody)
+	if is && comparable && kept.of == r.Body {
 		return kept.content, nil
 	}
 	content, err := http1.ReadBody(r.Body, r.ContentLength)
+	if err != nil && is && int64(len(kept.content)) == r.ContentLength {
+		return kept.content, nil
+	}
 	if err == nil && comparable && vars != nil {
 		vars[bodyKey] = &keptBody{r.Body, content}
 	}
