@@ -23,6 +23,8 @@ func init() {
 // `GET /tigergraph/nodes` | lists the nodes, their drains, load and health
 // `POST /tigergraph/drain` | lets a node take no new clients: `{"node": "m1:14240", "for": "1h", "force": false}`
 // `POST /tigergraph/ready` | ends that: `{"node": "m1:14240"}`
+// `GET /tigergraph/clusters` | lists the clusters, and which is the active one
+// `POST /tigergraph/switch` | makes a cluster the active one: `{"cluster": "dr", "drain": "30m"}`
 //
 // It holds no state: Caddy may answer with the endpoint of a configuration that
 // failed to load, while the one before goes on serving.
@@ -60,9 +62,9 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 	case "drain":
 		var request struct {
-			Node  string        `json:"node"`
-			For   drainDuration `json:"for"`
-			Force bool          `json:"force"`
+			Node  string       `json:"node"`
+			For   callDuration `json:"for"`
+			Force bool         `json:"force"`
 		}
 		const shape = `{"node": "m1:14240", "for": "1h", "force": false}`
 		if err = decode(w, r, &request, shape); err == nil {
@@ -82,8 +84,24 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		if err == nil {
 			answer, err = app.ready(request.Node)
 		}
+	case "clusters":
+		if err = expectMethod(w, r, http.MethodGet); err == nil {
+			answer = app.clusterStatuses()
+		}
+	case "switch":
+		var request struct {
+			Cluster string       `json:"cluster"`
+			Drain   callDuration `json:"drain"`
+		}
+		const shape = `{"cluster": "dr", "drain": "30m"}`
+		if err = decode(w, r, &request, shape); err == nil && request.Cluster == "" {
+			err = refuse(http.StatusBadRequest, "the body must name a cluster, as in %s", shape)
+		}
+		if err == nil {
+			answer, err = app.switchTo(request.Cluster, time.Duration(request.Drain))
+		}
 	default:
-		err = refuse(http.StatusNotFound, "there is no call %q; expected nodes, drain or ready", call)
+		err = refuse(http.StatusNotFound, "there is no call %q; expected nodes, clusters, drain, ready or switch", call)
 	}
 	if err != nil {
 		return err
@@ -135,16 +153,16 @@ func expectNode(node, shape string) error {
 	return nil
 }
 
-// drainDuration is how long a drain is to last.
-type drainDuration time.Duration
+// callDuration is a duration in the body of a call.
+type callDuration time.Duration
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (d *drainDuration) UnmarshalJSON(text []byte) error {
+func (d *callDuration) UnmarshalJSON(text []byte) error {
 	var duration caddy.Duration
 	if err := duration.UnmarshalJSON(text); err != nil {
-		return fmt.Errorf("'for' must be a duration such as 30m or 1h, at most %s", brief(longestDrain))
+		return fmt.Errorf("expected a duration such as 30m or 1h, at most %s", brief(longestDrain))
 	}
-	*d = drainDuration(duration)
+	*d = callDuration(duration)
 	return nil
 }
 

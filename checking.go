@@ -189,6 +189,12 @@ func (p *Policy) isStatic(m *member) bool {
 	return slices.ContainsFunc(p.host.Upstreams, func(u *reverseproxy.Upstream) bool { return u.Dial == m.dial })
 }
 
+// activeMembers returns the nodes of the active cluster.
+func (p *Policy) activeMembers() []*member {
+	active := p.roster.Load().active
+	return slices.DeleteFunc(p.allMembers(), func(m *member) bool { return m.cluster != active })
+}
+
 // allMembers returns the nodes that the policy knows.
 func (p *Policy) allMembers() []*member {
 	var all []*member

@@ -99,6 +99,9 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 	if own != balance.None && !found.several && c.suits(own, pinned) {
 		m := c.roster.byPool[own]
 		c.rememberOwn(m, &visit{key: key, current: found.current, secure: secure}, pinned)
+		if pinned {
+			m.noteSession()
+		}
 		if !found.current {
 			c.setCookie(m, secure, false)
 		}
@@ -116,8 +119,9 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 // draining, by a password: it may as well begin on another. So drains come to an
 // end.
 func (c *call) beginsSession(pinned int) bool {
+	m := c.roster.byPool[pinned]
 	return c.service == service.GUI && c.request.Method == http.MethodPost &&
-		c.roster.byPool[pinned].isDraining() && service.Clean(c.request.URL.Path) == "/api/auth/login"
+		(m.isDraining() || m.cluster == c.roster.kept) && service.Clean(c.request.URL.Path) == "/api/auth/login"
 }
 
 // suits reports whether the client's own node can take the request at once.
@@ -274,6 +278,9 @@ func (c *call) apply(v *visit, r *balance.Request, d balance.Decision) *reversep
 		v.displaced = true
 		displacedTotal.WithLabelValues(v.pinned.address).Inc()
 	}
+	if v.chosen == v.pinned || v.chosen == v.session {
+		v.chosen.noteSession()
+	}
 	c.label(v.chosen, d.Why)
 	return c.pool[d.Node]
 }
@@ -385,7 +392,11 @@ func (c *call) standing(i int, failed memberSet) balance.Standing {
 		Failed:   failed.has(m),
 		Draining: m.isDraining(),
 		Backup:   m.backup,
-		Standby:  m.standby,
+		Standby:  m.cluster != c.roster.active,
+		Kept:     m.cluster == c.roster.kept,
+	}
+	if standing.Standby && c.policy.StandbyReads {
+		standing.Reads = m.cluster == c.roster.firstStandby() && service.Repeatable(c.request)
 	}
 	if upstream.Host != nil {
 		standing.Load = upstream.NumRequests()

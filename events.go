@@ -7,9 +7,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// nodeEvent is a change of a verdict.
+// nodeEvent is a change of a verdict, or of the active cluster.
 type nodeEvent struct {
-	name, node, service string
+	name            string
+	node, service   string
+	cluster, before string
+}
+
+// data is what subscribers get.
+func (e nodeEvent) data() map[string]any {
+	if e.cluster != "" {
+		return map[string]any{"cluster": e.cluster, "before": e.before}
+	}
+	return map[string]any{"node": e.node, "service": e.service}
 }
 
 // mostEvents bounds the outbox, should a subscriber never return.
@@ -109,5 +119,5 @@ func (o *outbox) handOut(event nodeEvent) {
 
 // emit tells the subscribers of the app's configuration.
 func (a *App) emit(event nodeEvent) {
-	a.events.Emit(a.ctx, event.name, map[string]any{"node": event.node, "service": event.service})
+	a.events.Emit(a.ctx, event.name, event.data())
 }

@@ -83,7 +83,9 @@ var (
 	requestsInFlight = prometheus.NewDesc("caddy_tigergraph_requests_in_flight",
 		"Requests that a node has not answered to their end.", []string{"node"}, nil)
 	failOpen = prometheus.NewDesc("caddy_tigergraph_fail_open",
-		"Whether a service's requests go to nodes that are down by their checks, because all are.", []string{"service"}, nil)
+		"Whether a service's requests go to nodes that are down by their checks, because all are.", []string{"cluster", "service"}, nil)
+	clusterActive = prometheus.NewDesc("caddy_tigergraph_cluster_active",
+		"Whether a cluster is the active one.", []string{"cluster"}, nil)
 )
 
 // registerMetrics makes the metrics part of a configuration's registry.
@@ -121,6 +123,7 @@ func (stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- nodeDraining
 	descriptions <- requestsInFlight
 	descriptions <- failOpen
+	descriptions <- clusterActive
 }
 
 // Collect implements prometheus.Collector.
@@ -134,7 +137,11 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 		service service.Service
 	}
 	up := make(map[series]float64)
-	var open [service.Count]float64
+	type openSeries struct {
+		cluster string
+		service service.Service
+	}
+	open := make(map[openSeries]float64)
 	draining, inFlight := make(map[string]float64), make(map[string]float64)
 	for _, policy := range app.allPolicies() {
 		roster := policy.roster.Load()
@@ -161,8 +168,9 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 			}
 		}
 		for s := range service.Count {
-			if policy.failsOpen(s) {
-				open[s] = 1
+			id := openSeries{policy.clusters()[roster.active], s}
+			if open[id] = max(open[id], 0); policy.failsOpen(s) {
+				open[id] = 1
 			}
 		}
 	}
@@ -176,7 +184,14 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(requestsInFlight, prometheus.GaugeValue, value, node)
 	}
 	for s, value := range open {
-		metrics <- prometheus.MustNewConstMetric(failOpen, prometheus.GaugeValue, value, service.Service(s).String())
+		metrics <- prometheus.MustNewConstMetric(failOpen, prometheus.GaugeValue, value, s.cluster, s.service.String())
+	}
+	for _, status := range app.clusterStatuses() {
+		value := 0.0
+		if status.Active {
+			value = 1
+		}
+		metrics <- prometheus.MustNewConstMetric(clusterActive, prometheus.GaugeValue, value, status.Name)
 	}
 }
 

@@ -72,6 +72,7 @@ type App struct {
 	logger   *zap.Logger
 	events   *caddyevents.App
 	key      generatedKey
+	operator operatorWord
 	memories *memories
 	feed     *statuspage.Feed
 
@@ -81,6 +82,7 @@ type App struct {
 	nodes    map[string]*node
 	uses     map[string]int // how many members of policies a node is
 	policies []*Policy
+	switched string // the cluster that was made known last as the active one
 	stop     context.CancelFunc
 	released bool // no node may be acquired any more
 	outbox   *outbox
@@ -132,7 +134,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
-	a.key.storage = ctx.Storage()
+	a.key.storage, a.operator.storage = ctx.Storage(), ctx.Storage()
 	a.nodes, a.uses = make(map[string]*node), make(map[string]int)
 	pooled, _, _ := memoryPool.LoadOrNew("memories", func() (caddy.Destructor, error) { // which never fails
 		return &memories{
@@ -172,14 +174,12 @@ func (a *App) Start() error {
 		policy.startProbes()
 		policy.startLookups()
 	}
-	if slices.ContainsFunc(policies, func(p *Policy) bool { return p.dynamic }) {
-		a.inheritDrains()
-	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.mu.Lock()
 	a.stop = cancel
 	a.mu.Unlock()
 	go a.refresh(ctx)
+	go a.followOperator(ctx)
 	liveApps.add(a)
 	return nil
 }
@@ -291,7 +291,7 @@ func (a *App) node(address string) *node {
 }
 
 // leave gives up a node that was in a dynamic pool, unless another member is the same
-// node or a drain of it has to be remembered.
+// node.
 func (a *App) leave(n *node) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -302,7 +302,7 @@ func (a *App) leave(n *node) error {
 		return nil
 	}
 	delete(a.uses, n.address)
-	if a.nodes[n.address] != n || n.draining.Load() {
+	if a.nodes[n.address] != n {
 		return nil
 	}
 	delete(a.nodes, n.address)
@@ -325,25 +325,8 @@ func (a *App) acquire(address string) *node {
 		return &node{address: address}, nil
 	})
 	a.nodes[address] = pooled.(*node)
+	a.nodes[address].follow(a.operator.known().Drains[address], time.Now())
 	return a.nodes[address]
-}
-
-// inheritDrains keeps the nodes that are draining in the running configuration,
-// which is about to be replaced: a dynamic pool may name them again.
-func (a *App) inheritDrains() {
-	running := liveApps.newest()
-	if running == nil {
-		return
-	}
-	running.mu.Lock()
-	defer running.mu.Unlock()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for address, n := range running.nodes {
-		if n.draining.Load() {
-			a.acquire(address)
-		}
-	}
 }
 
 // Cleanup gives up the nodes. What they are can still be read.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 )
 
@@ -21,45 +22,47 @@ type node struct {
 	address  string
 	draining atomic.Bool // at run time, beside what configurations say
 	requests requestCounters
+	// session is when a session was last used while the node drained, in nanoseconds
+	// since 1970.
+	session atomic.Int64
 
 	mu    sync.Mutex
+	said  fleet.Drain // by the operator
 	until time.Time   // when the drain ends by itself; zero: not
 	timer *time.Timer // which ends it
 }
 
-// drain lets the node take no new clients until ready is called or, unless that
-// is 0, for so long.
-func (n *node) drain(duration time.Duration) {
+// follow begins or ends a drain as the operator said. Its end is a matter of how much
+// time has passed, not of the wall clock.
+func (n *node) follow(said fleet.Drain, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.stopTimer()
-	why := "an operator drained it, until it is said to be ready"
-	if duration != 0 {
-		why = "an operator drained it for " + brief(duration)
-	}
-	n.setDraining(true, why)
-	if duration == 0 {
+	if said.Is(n.said) {
 		return
 	}
-	n.until = time.Now().Add(duration)
-	var timer *time.Timer
-	timer = time.AfterFunc(duration, func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if n.timer == timer { // no other drain has begun meanwhile
-			n.stopTimer()
-			n.setDraining(false, "the time of the drain is over")
-		}
-	})
-	n.timer = timer
-}
-
-// ready ends the drain.
-func (n *node) ready() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.said = said
 	n.stopTimer()
-	n.setDraining(false, "an operator said so")
+	switch {
+	case said.Since.IsZero():
+		n.setDraining(false, "an operator said so")
+	case said.Until == nil:
+		n.setDraining(true, "an operator drained it, until it is said to be ready")
+	case !now.Before(*said.Until):
+		n.setDraining(false, "the time of the drain is over")
+	default:
+		n.setDraining(true, "an operator drained it for "+brief(said.Until.Sub(said.Since)))
+		n.until = *said.Until
+		var timer *time.Timer
+		timer = time.AfterFunc(said.Until.Sub(now), func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.timer == timer { // no other drain has begun meanwhile
+				n.stopTimer()
+				n.setDraining(false, "the time of the drain is over")
+			}
+		})
+		n.timer = timer
+	}
 }
 
 // setDraining begins or ends a drain, and remembers that unless nothing changes.
@@ -68,6 +71,7 @@ func (n *node) setDraining(draining bool, why string) {
 		return
 	}
 	standingChanges.Add(1)
+	n.session.Store(0)
 	states := map[bool]string{false: "ready", true: "draining"}
 	transitions.Add(history.Transition{
 		Time: time.Now().UTC().Round(0), Node: n.address, Service: history.All,

@@ -8,13 +8,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
@@ -66,15 +66,20 @@ func (a *App) observe() []observation {
 			id := identity{m.address, m.prober}
 			status := found[id]
 			if status == nil {
-				status = &observation{nodeStatus: nodeStatus{Address: m.address, Role: "backup", Services: m.serviceStatuses()}}
+				status = &observation{nodeStatus: nodeStatus{Address: m.address, Cluster: policy.clusters()[m.cluster], Role: "standby", Services: m.serviceStatuses()}}
 				status.DrainUntil = moment(m.drainUntil())
 				found[id], order = status, append(order, id)
 			}
 			status.uses = append(status.uses, use{policy, m})
 			// Where sites use a node differently, what counts is that one does.
-			if !m.backup {
+			switch {
+			case m.cluster != roster.active:
+			case !m.backup:
 				status.Role = "primary"
+			case status.Role != "primary":
+				status.Role = "backup"
 			}
+			status.LastSession = moment(m.lastSession())
 			status.Draining = status.Draining || m.isDraining()
 			status.Weight = max(status.Weight, int(m.weight))
 			if upstream := roster.upstream(m); upstream != nil && upstream.Host != nil {
@@ -116,10 +121,6 @@ func moment(t time.Time) *time.Time {
 // longestDrain is longer than any maintenance.
 const longestDrain = 365 * 24 * time.Hour
 
-// drainMu lets one drain begin at a time: of two at once, each could take the
-// other's node for the one that is left.
-var drainMu sync.Mutex
-
 // drain lets a node take no new clients, for so long or, if that is 0, until it
 // is said to be ready.
 func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus, error) {
@@ -127,8 +128,8 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 		return nodeStatus{}, refuse(http.StatusBadRequest,
 			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", brief(longestDrain), brief(duration))
 	}
-	drainMu.Lock()
-	defer drainMu.Unlock()
+	a.operator.saying.Lock()
+	defer a.operator.saying.Unlock()
 	n, err := a.find(name)
 	if err != nil {
 		return nodeStatus{}, err
@@ -136,18 +137,24 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 	if last := a.lastOf(n); last != "" && !force {
 		return nodeStatus{}, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.address, last)
 	}
-	n.drain(duration)
+	if err := a.say(func(w fleet.Word) fleet.Word { return w.Drained(n.address, duration, time.Now()) }); err != nil {
+		return nodeStatus{}, err
+	}
 	a.logger.Info("node drains", zap.String("node", n.address), zap.Duration("for", duration), zap.Bool("force", force))
 	return a.status(n), nil
 }
 
 // ready ends the drain of a node.
 func (a *App) ready(name string) (nodeStatus, error) {
+	a.operator.saying.Lock()
+	defer a.operator.saying.Unlock()
 	n, err := a.find(name)
 	if err != nil {
 		return nodeStatus{}, err
 	}
-	n.ready()
+	if err := a.say(func(w fleet.Word) fleet.Word { return w.Ready(n.address, time.Now()) }); err != nil {
+		return nodeStatus{}, err
+	}
 	a.logger.Info("node is ready", zap.String("node", n.address))
 	return a.status(n), nil
 }
@@ -190,7 +197,7 @@ func (a *App) find(name string) (*node, error) {
 // " of gui", say, or " at all". It is "" otherwise.
 func (a *App) lastOf(n *node) string {
 	for _, policy := range a.allPolicies() {
-		members := policy.allMembers()
+		members := policy.activeMembers()
 		at := slices.IndexFunc(members, func(m *member) bool { return m.node == n })
 		if at < 0 || members[at].isDraining() {
 			continue

@@ -79,7 +79,7 @@ func TestEqualWeightsNeedNoLogarithm(t *testing.T) {
 		{[]*member{of(0), of(0)}, false},
 		{[]*member{of(1), of(2)}, true},
 	} {
-		homes := newHomes(test.members)
+		homes := newHomes(test.members, 0)
 		if weighed := homes.weights != nil; weighed != test.weighed {
 			t.Errorf("%d nodes from weight %g on: weighed is %t", len(test.members), test.members[0].weight, weighed)
 		}

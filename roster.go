@@ -20,8 +20,8 @@ type member struct {
 	seed   uint64
 	weight float64
 	backup bool
-	// standby: the node is another cluster's than the active one.
-	standby bool
+	// cluster is the index of the node's, as the policy's clusters are in order.
+	cluster int
 	// retiring: the configuration lets it take no new clients.
 	retiring bool
 	// label is the address as the value of a placeholder; putting a string into
@@ -42,7 +42,7 @@ type member struct {
 func newMember(p *Policy, n *node, dial string, index int) *member {
 	m := &member{
 		node: n, dial: dial, index: index, seed: affinity.Seed(n.address), label: n.address,
-		weight: 1, backup: slices.Contains(p.Backup, dial), standby: p.clusterOf(dial) != p.clusters()[0],
+		weight: 1, backup: slices.Contains(p.Backup, dial), cluster: slices.Index(p.clusters(), p.clusterOf(dial)),
 	}
 	if weight, set := p.Weights[dial]; set {
 		m.weight = float64(weight)
@@ -51,6 +51,30 @@ func newMember(p *Policy, n *node, dial string, index int) *member {
 	m.choices = newChoices(p, m)
 	m.placeholders = m.usualPlaceholders()
 	return m
+}
+
+// firstStandby returns the first cluster that is not the active one.
+func (r *roster) firstStandby() int {
+	if r.active == 0 {
+		return 1
+	}
+	return 0
+}
+
+// noteSession notes that a session is used on the node, if somebody may be waiting for
+// the last one.
+func (m *member) noteSession() {
+	if m.draining.Load() {
+		m.session.Store(time.Now().UnixNano())
+	}
+}
+
+// lastSession returns when that was last, zero if it was not.
+func (m *member) lastSession() time.Time {
+	if at := m.session.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
 }
 
 // isDraining reports whether the node takes no new clients.
@@ -63,6 +87,9 @@ type roster struct {
 	byDial  map[string]*member
 	tokens  *affinity.Tokens // nil until the key is known
 	cookies []cookieLines    // by index of the member
+	// active is the cluster that gets requests; kept the one that was before, and
+	// keeps its sessions, -1 if none does.
+	active, kept int
 	alignment
 }
 
@@ -95,10 +122,10 @@ type homes struct {
 	weights []float64 // nil if they are equal
 }
 
-func newHomes(members []*member) (h homes) {
-	eligible := func(m *member) bool { return !m.backup && !m.standby && m.weight > 0 }
+func newHomes(members []*member, active int) (h homes) {
+	eligible := func(m *member) bool { return m.cluster == active && !m.backup && m.weight > 0 }
 	if !slices.ContainsFunc(members, eligible) {
-		eligible = func(*member) bool { return true }
+		eligible = func(m *member) bool { return m.cluster == active }
 	}
 	equal := true
 	for i, m := range members {
@@ -117,6 +144,9 @@ func newHomes(members []*member) (h homes) {
 
 // of returns the index in the pool of a client's home.
 func (h *homes) of(key uint64) int {
+	if len(h.indexes) == 0 { // a dynamic pool may lack the whole cluster
+		return balance.None
+	}
 	if h.weights == nil {
 		return h.indexes[affinity.Home(key, h.seeds)]
 	}
@@ -173,7 +203,7 @@ func (r *roster) align(pool reverseproxy.UpstreamPool) *roster {
 			aligned.position[m.index] = i
 		}
 	}
-	aligned.homes = newHomes(aligned.byPool)
+	aligned.homes = newHomes(aligned.byPool, r.active)
 	return &aligned
 }
 

@@ -166,6 +166,7 @@ type Policy struct {
 	checkSettings json.RawMessage
 	transport     http.RoundTripper // at provisioning: nil if it is the default one
 	startChecking [service.Count]bool
+	keepTimer     *time.Timer // ends the drain of a cluster; guarded by mu
 	owner         *probeOwner // nil unless the probes run; guarded by mu
 	released      bool        // no prober may be acquired any more; guarded by mu
 	warnedOpen    [service.Count]atomic.Bool
@@ -264,7 +265,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		p.acquireMoved(host, idle)
 	}
 
-	p.roster.Store(new(roster))
+	p.roster.Store(&roster{kept: -1})
 	if host != nil {
 		p.host = host
 		p.dynamic = host.DynamicUpstreamsRaw != nil

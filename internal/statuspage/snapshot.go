@@ -14,14 +14,17 @@ import (
 
 // NodeStatus is what is known of a node, as the admin endpoint shows it.
 type NodeStatus struct {
-	Address    string                   `json:"address"`
-	Role       string                   `json:"role"` // primary or backup
-	Draining   bool                     `json:"draining"`
-	DrainUntil *time.Time               `json:"drain_until,omitempty"`
-	Weight     int                      `json:"weight"`
-	Requests   int                      `json:"requests"` // in flight
-	Fails      int                      `json:"fails"`    // by Caddy's passive checks
-	Services   map[string]ServiceStatus `json:"services"`
+	Address    string     `json:"address"`
+	Cluster    string     `json:"cluster"`
+	Role       string     `json:"role"` // primary, backup or standby
+	Draining   bool       `json:"draining"`
+	DrainUntil *time.Time `json:"drain_until,omitempty"`
+	// LastSession is when a session was last used on the node while it drained.
+	LastSession *time.Time               `json:"last_session,omitempty"`
+	Weight      int                      `json:"weight"`
+	Requests    int                      `json:"requests"` // in flight
+	Fails       int                      `json:"fails"`    // by Caddy's passive checks
+	Services    map[string]ServiceStatus `json:"services"`
 }
 
 // ServiceStatus is what is known of one service of a node.

@@ -1,0 +1,150 @@
+// Package fleet holds what outlives a configuration. It knows nothing of Caddy.
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+)
+
+// Word is what the operator said at run time: which nodes drain, and which clusters
+// are the active ones. Edges that share a storage share it.
+type Word struct {
+	// Version counts the changes.
+	Version int64 `json:"version"`
+	// Drains are by the address of the node.
+	Drains map[string]Drain `json:"drains,omitempty"`
+	// Switches are the last ones to each cluster, by its name.
+	Switches map[string]Switch `json:"switches,omitempty"`
+}
+
+// Drain is that a node takes no new clients.
+type Drain struct {
+	Since time.Time `json:"since"`
+	// Until is when the drain ends by itself; nil if that is when the node is said to
+	// be ready.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// Is reports whether two drains are the same.
+func (d Drain) Is(other Drain) bool {
+	if d.Until == nil || other.Until == nil {
+		return d.Since.Equal(other.Since) && d.Until == other.Until
+	}
+	return d.Since.Equal(other.Since) && d.Until.Equal(*other.Until)
+}
+
+// Switch is that a cluster was made the active one.
+type Switch struct {
+	Since time.Time `json:"since"`
+	// Number is the version of the word that said so. Of two clusters the one that
+	// was switched to last has the higher one, whatever clocks say.
+	Number int64 `json:"number"`
+	// DrainUntil is how long the cluster that was active before keeps its sessions;
+	// nil if they ended at once.
+	DrainUntil *time.Time `json:"drain_until,omitempty"`
+}
+
+// ParseWord reads what Encode wrote.
+func ParseWord(text []byte) (Word, error) {
+	var w Word
+	if err := json.Unmarshal(text, &w); err != nil {
+		return Word{}, fmt.Errorf("what the operator said is not well-formed: %w", err)
+	}
+	return w, nil
+}
+
+// Encode returns the word as it is stored.
+func (w Word) Encode() ([]byte, error) {
+	text, err := json.MarshalIndent(w, "", "\t")
+	if err != nil {
+		return nil, fmt.Errorf("encoding what the operator said: %w", err)
+	}
+	return append(text, '\n'), nil
+}
+
+// Clone returns a copy that can be changed.
+func (w Word) Clone() Word {
+	w.Drains, w.Switches = maps.Clone(w.Drains), maps.Clone(w.Switches)
+	return w
+}
+
+// Drained returns the word with a drain of a node, for so long or, if that is 0,
+// until it is said to be ready.
+func (w Word) Drained(address string, duration time.Duration, now time.Time) Word {
+	w = w.next(now)
+	drain := Drain{Since: now.UTC().Round(0)}
+	if duration > 0 {
+		until := drain.Since.Add(duration)
+		drain.Until = &until
+	}
+	if w.Drains == nil {
+		w.Drains = make(map[string]Drain)
+	}
+	w.Drains[address] = drain
+	return w
+}
+
+// Ready returns the word without a drain of a node.
+func (w Word) Ready(address string, now time.Time) Word {
+	w = w.next(now)
+	delete(w.Drains, address)
+	return w
+}
+
+// Switched returns the word with a cluster as the active one. The one that was active
+// before keeps its sessions for so long; a drain of an earlier switch ends.
+func (w Word) Switched(cluster string, drain time.Duration, now time.Time) Word {
+	w = w.next(now)
+	said := Switch{Since: now.UTC().Round(0), Number: w.Version}
+	if drain > 0 {
+		until := said.Since.Add(drain)
+		said.DrainUntil = &until
+	}
+	if w.Switches == nil {
+		w.Switches = make(map[string]Switch)
+	}
+	w.Switches[cluster] = said
+	return w
+}
+
+// next returns a copy of the next version, without the drains that are over.
+func (w Word) next(now time.Time) Word {
+	w = w.Clone()
+	w.Version++
+	maps.DeleteFunc(w.Drains, func(_ string, d Drain) bool { return d.Until != nil && !now.Before(*d.Until) })
+	return w
+}
+
+// Active says which of some clusters is the active one, by their indexes: the one that
+// was switched to last, or the first if there was no switch. Kept is the one that was
+// active before and keeps its sessions, -1 if none does, and until when.
+func (w Word) Active(names []string, now time.Time) (active, kept int, until time.Time) {
+	active, kept = 0, -1
+	var last, before int64
+	previous := -1
+	for i, name := range names {
+		said, switched := w.Switches[name]
+		switch {
+		case !switched:
+		case said.Number > last:
+			if last > 0 {
+				previous, before = active, last
+			}
+			active, last = i, said.Number
+		case said.Number > before:
+			previous, before = i, said.Number
+		}
+	}
+	if last == 0 {
+		return 0, -1, time.Time{}
+	}
+	if previous < 0 {
+		previous = 0 // the first was active without being switched to
+	}
+	if end := w.Switches[names[active]].DrainUntil; end != nil && now.Before(*end) && previous != active {
+		kept, until = previous, *end
+	}
+	return active, kept, until
+}
