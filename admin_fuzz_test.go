@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 )
 
 // Whatever is sent to the admin endpoint is answered, by a status that fits and,
@@ -30,10 +33,17 @@ func FuzzAdmin(f *testing.F) {
 		{"DELETE", "nodes", ""},
 		{"POST", "../config", ""},
 		{"PUT", "", "[[[[[["},
+		{"GET", "clusters", ""},
+		{"POST", "switch", `{"cluster": "dr"}`},
+		{"POST", "switch", `{"cluster": "primary", "drain": "30m"}`},
+		{"POST", "switch", `{"cluster": "primary", "drain": "-1s"}`},
 	} {
 		f.Add(seed.method, seed.call, []byte(seed.body))
 	}
-	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true},
+		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, f.TempDir())),
+	})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -57,7 +67,11 @@ func FuzzAdmin(f *testing.F) {
 				if m.draining.Load() {
 					draining++
 				}
-				m.ready()
+			}
+		}
+		if draining > 0 {
+			if err := app.say(func(fleet.Word) fleet.Word { return fleet.Word{} }); err != nil {
+				t.Fatal(err)
 			}
 		}
 		var failure caddy.APIError
