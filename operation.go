@@ -128,8 +128,8 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 		return nodeStatus{}, refuse(http.StatusBadRequest,
 			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", brief(longestDrain), brief(duration))
 	}
-	a.operator.saying.Lock()
-	defer a.operator.saying.Unlock()
+	saying.Lock()
+	defer saying.Unlock()
 	n, err := a.find(name)
 	if err != nil {
 		return nodeStatus{}, err
@@ -146,8 +146,8 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 
 // ready ends the drain of a node.
 func (a *App) ready(name string) (nodeStatus, error) {
-	a.operator.saying.Lock()
-	defer a.operator.saying.Unlock()
+	saying.Lock()
+	defer saying.Unlock()
 	n, err := a.find(name)
 	if err != nil {
 		return nodeStatus{}, err

@@ -68,14 +68,17 @@ func (a *admin) call(method, path, body string) *answer {
 
 // nodeShape and serviceShape are what the contract says of a node.
 type nodeShape struct {
-	Address    string                  `json:"address"`
-	Role       string                  `json:"role"`
-	Draining   bool                    `json:"draining"`
-	DrainUntil *time.Time              `json:"drain_until"`
-	Weight     int                     `json:"weight"`
-	Requests   int                     `json:"requests"`
-	Fails      int                     `json:"fails"`
-	Services   map[string]serviceShape `json:"services"`
+	Address    string     `json:"address"`
+	Cluster    string     `json:"cluster"`
+	Role       string     `json:"role"`
+	Draining   bool       `json:"draining"`
+	DrainUntil *time.Time `json:"drain_until"`
+	// LastSession is when a session was used while the node drained.
+	LastSession *time.Time              `json:"last_session"`
+	Weight      int                     `json:"weight"`
+	Requests    int                     `json:"requests"`
+	Fails       int                     `json:"fails"`
+	Services    map[string]serviceShape `json:"services"`
 }
 
 type serviceShape struct {
