@@ -119,8 +119,7 @@ func (t *Transport) send(r *http.Request, vars map[string]any, a *attempt) (*htt
 }
 
 // isShort reports whether a request has no body, or one that is short enough to be
-// read before it is sent, and whether the connection is the node's then until it has
-// answered.
+// read before it is sent, and asks for nothing that takes over its connection.
 func isShort(r *http.Request) bool {
 	if !once.IsEmpty(r) && (r.ContentLength <= 0 || r.ContentLength > http1.MostBody || len(r.TransferEncoding) > 0) {
 		return false
@@ -137,8 +136,8 @@ type keptBody struct {
 	content []byte
 }
 
-// readBody reads the body of a request to its end, once: a proxy that tries again
-// has the same one.
+// readBody reads the body of a request to its end. It does so once: where a proxy
+// tries again, the body is the one that was kept.
 func (t *Transport) readBody(r *http.Request, vars map[string]any) ([]byte, error) {
 	if once.IsEmpty(r) {
 		return nil, nil
@@ -154,7 +153,8 @@ func (t *Transport) readBody(r *http.Request, vars map[string]any) ([]byte, erro
 	return content, err
 }
 
-// clientError is that a client's body could not be read, or that the client is gone.
+// clientError returns the error for a client whose body could not be read, or who is
+// gone, and notes which of the two it is.
 func clientError(ctx context.Context, err error, a *attempt) error {
 	if ctx.Err() != nil {
 		a.outcome = clientGone
@@ -207,7 +207,8 @@ type forwardProxy struct {
 
 type forwardProxyKey struct{}
 
-// askOnce has a network proxy asked once a request.
+// askOnce returns a function that asks which network proxy a request goes through,
+// unless that was asked for the request before.
 func askOnce(ask func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	return func(r *http.Request) (*url.URL, error) {
 		if said, is := r.Context().Value(forwardProxyKey{}).(forwardProxy); is {
@@ -217,7 +218,7 @@ func askOnce(ask func(*http.Request) (*url.URL, error)) func(*http.Request) (*ur
 	}
 }
 
-// mostInformational is how many informational answers come before the answer.
+// mostInformational is how many informational answers may come before the answer.
 const mostInformational = 500
 
 // goesWay watches a request on the way of Go's client.
