@@ -163,9 +163,10 @@ func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
 	if err := o.storage.Store(ctx, wordPath, text); err != nil {
 		return failed("writing", err)
 	}
+	stat, err := o.storage.Stat(ctx, wordPath)
 	o.mu.Lock()
 	o.word = word
-	if stat, err := o.storage.Stat(ctx, wordPath); err == nil {
+	if err == nil {
 		o.modified, o.size = stat.Modified, stat.Size
 	}
 	o.mu.Unlock()

@@ -149,6 +149,7 @@ func (l lease) Changed(s service.Service, change health.Change) {
 		for _, policy := range l.app.allPolicies() {
 			policy.noteClosed(s)
 		}
+	case health.Unknown, health.Off: // is known to nobody who waits for news
 	}
 }
 

@@ -19,7 +19,8 @@ func (c *call) searchQuery() *member {
 	if c.policy.host == nil || c.policy.host.Transport == nil {
 		return nil
 	}
-	// Who may not see a query is told that there is none; that is nobody else's answer.
+	// A client that may not see a query is told that there is none, so the answer holds
+	// only for requests with the same credentials.
 	authorization := c.request.Header.Get("Authorization")
 	// By the address, whatever clients are told apart by: they choose the rest.
 	address, _ := c.vars[caddyhttp.ClientIPVarKey].(string)

@@ -29,9 +29,9 @@ type Report struct {
 	Since     time.Time // of the verdict
 	LastProbe time.Time
 	Latency   time.Duration
-	// Failure is the last one, nil if there was none.
+	// Failure is the last failure, nil if there was none.
 	Failure error
-	// Unroutable is that there is no way to find out how the service is.
+	// Unroutable is whether there is no way to find out how the service is.
 	Unroutable bool
 	Evidence   Evidence
 }
