@@ -73,6 +73,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // send sends a request in the way that is made for it.
 func (t *Transport) send(r *http.Request, vars map[string]any, a *attempt) (*http.Response, error) {
+	once.Settle(r)
 	if t.own == nil || r.URL.Scheme != "http" || !isShort(r) {
 		return t.sendGoesWay(r, a)
 	}
