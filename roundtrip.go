@@ -161,8 +161,7 @@ func clientError(ctx context.Context, err error, a *attempt) error {
 		return context.Cause(ctx)
 	}
 	a.outcome = clientFault
-	var known caddyhttp.HandlerError
-	if errors.As(err, &known) { // who limits bodies says so
+	if _, known := errors.AsType[caddyhttp.HandlerError](err); known { // whoever limits bodies says so
 		return err
 	}
 	status := http.StatusBadRequest

@@ -176,7 +176,7 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 	}
 	for _, s := range u.sources {
 		if s.answers == nil {
-			upstreams, err := s.UpstreamSource.GetUpstreams(r)
+			upstreams, err := s.GetUpstreams(r)
 			errs = append(errs, err)
 			for _, upstream := range upstreams {
 				add(upstream)
@@ -257,7 +257,7 @@ func (s *upstreamSource) ask() bool {
 	if err != nil {
 		return false
 	}
-	upstreams, err := s.UpstreamSource.GetUpstreams(r)
+	upstreams, err := s.GetUpstreams(r)
 	if s.ctx.Err() != nil {
 		return true // the configuration has ended, and with it the look-up
 	}
