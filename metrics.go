@@ -90,7 +90,10 @@ var (
 
 // registerMetrics makes the metrics part of a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{probesTotal, probeDuration, transitionsTotal, selectionsTotal, displacedTotal, lookupsTotal, stateCollector{}} {
+	for _, collector := range []prometheus.Collector{
+		probesTotal, probeDuration, transitionsTotal, selectionsTotal, displacedTotal, lookupsTotal,
+		requestsTotal, requestDuration, retriesTotal, stateCollector{},
+	} {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &registered) {
 			return fmt.Errorf("registering metrics: %w", err)

@@ -1,7 +1,6 @@
 package tigergraph
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -93,7 +92,7 @@ func (a *App) observe() []observation {
 	for _, id := range order {
 		observations = append(observations, *found[id])
 	}
-	slices.SortStableFunc(observations, func(a, b observation) int { return cmp.Compare(a.Address, b.Address) })
+	slices.SortStableFunc(observations, func(a, b observation) int { return address.Compare(a.Address, b.Address) })
 	return observations
 }
 
@@ -178,7 +177,7 @@ func (a *App) find(name string) (*node, error) {
 			nodes[m.address] = m.node
 		}
 	}
-	known := slices.Sorted(maps.Keys(nodes))
+	known := slices.SortedFunc(maps.Keys(nodes), address.Compare)
 	found, err := address.NewIndex(known).Find(name)
 	unknown, ambiguous := address.UnknownError{}, address.AmbiguousError{}
 	switch {

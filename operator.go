@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
 const (
@@ -229,13 +230,7 @@ func (a *App) noteSwitch(to, from string) {
 }
 
 // clusterStatus is what is known of a cluster.
-type clusterStatus struct {
-	Name          string     `json:"name"`
-	Active        bool       `json:"active"`
-	Nodes         []string   `json:"nodes"`
-	Since         *time.Time `json:"since,omitempty"`
-	DrainingUntil *time.Time `json:"draining_until,omitempty"`
-}
+type clusterStatus = statuspage.ClusterStatus
 
 // clusterStatuses returns the clusters in the order in which policies name them.
 func (a *App) clusterStatuses() []clusterStatus {

@@ -134,7 +134,6 @@ func (l lease) Changing(s service.Service, change health.Change) {
 
 // Changed implements health.Observer.
 func (l lease) Changed(s service.Service, change health.Change) {
-	standingChanges.Add(1)
 	countTransition(l.address, s.String(), change.Verdict.String())
 	switch change.Verdict {
 	case health.Down:
