@@ -287,7 +287,7 @@ func (s *upstreamSource) nodesFor(r *http.Request) (nodes []*reverseproxy.Upstre
 			nodes, err = nil, errors.New("the source panicked")
 		}
 	}()
-	return s.UpstreamSource.GetUpstreams(r)
+	return s.GetUpstreams(r)
 }
 
 // UnmarshalCaddyfile sets up the sources. Syntax:
