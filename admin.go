@@ -21,6 +21,7 @@ func init() {
 // Call | Does
 // -----|-----
 // `GET /tigergraph/nodes` | lists the nodes, their drains, load and health
+// `GET /tigergraph/services` | says of each service whether requests go to nodes that are down, because all are (`fail_open`), and whether no node takes a new client's request (`unavailable`)
 // `POST /tigergraph/drain` | lets a node take no new clients: `{"node": "m1:14240", "for": "1h", "force": false}`
 // `POST /tigergraph/ready` | ends that: `{"node": "m1:14240"}`
 // `GET /tigergraph/clusters` | lists the clusters, and which is the active one
@@ -59,6 +60,10 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 	case "nodes":
 		if err = expectMethod(w, r, http.MethodGet); err == nil {
 			answer = app.statuses()
+		}
+	case "services":
+		if err = expectMethod(w, r, http.MethodGet); err == nil {
+			answer = app.serviceStates()
 		}
 	case "drain":
 		var request struct {

@@ -102,7 +102,8 @@ func (p *Policy) startProbes() {
 	}
 }
 
-// stopProbes ends them, but for those that another policy wants.
+// stopProbes ends the probes of the policy's nodes, except those that another policy
+// wants.
 func (p *Policy) stopProbes() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

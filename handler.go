@@ -87,6 +87,7 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if asyncquery.IsSubmit(r) {
 		ww.submission = new(asyncquery.Response)
 	}
+	forgetAnswers(r)
 	body := keepUpload(r)
 	returned := false
 	defer func() {
@@ -234,6 +235,10 @@ func (w *responseWriter) answerError(err error) error {
 	var failure caddyhttp.HandlerError
 	if !errors.As(err, &failure) {
 		return err
+	}
+	if wasAnswered(w.request) && !service.Repeatable(w.request) {
+		failure.Err = answeredError{failure.Err}
+		return failure
 	}
 	switch failure.StatusCode {
 	case http.StatusServiceUnavailable:

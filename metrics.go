@@ -167,6 +167,7 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 					}
 				case health.Down:
 					up[series{m.address, s}] = 0
+				case health.Unknown, health.Off: // has no series
 				}
 			}
 		}

@@ -1,5 +1,3 @@
-// Package tigergraph makes Caddy the edge in front of a TigerGraph cluster:
-// sessions stay on their node, and move when it dies.
 package tigergraph
 
 import (

@@ -1,7 +1,6 @@
 package tigergraph
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -49,7 +48,8 @@ func (a *App) statuses() []nodeStatus {
 	return statuses
 }
 
-// observe does so with the policies.
+// observe returns the statuses of the nodes, each with the policies that use the node
+// in this way.
 func (a *App) observe() []observation {
 	type identity struct {
 		address string
@@ -92,7 +92,7 @@ func (a *App) observe() []observation {
 	for _, id := range order {
 		observations = append(observations, *found[id])
 	}
-	slices.SortStableFunc(observations, func(a, b observation) int { return cmp.Compare(a.Address, b.Address) })
+	slices.SortStableFunc(observations, func(a, b observation) int { return address.Compare(a.Address, b.Address) })
 	return observations
 }
 
@@ -159,7 +159,7 @@ func (a *App) ready(name string) (nodeStatus, error) {
 	return a.status(n), nil
 }
 
-// status returns one node's.
+// status returns the status of one node.
 func (a *App) status(n *node) nodeStatus {
 	for _, status := range a.statuses() {
 		if status.Address == n.address {
@@ -169,7 +169,7 @@ func (a *App) status(n *node) nodeStatus {
 	return nodeStatus{Address: n.address}
 }
 
-// find returns the node that is called so.
+// find returns the node that people call by this name.
 func (a *App) find(name string) (*node, error) {
 	nodes := make(map[string]*node)
 	for _, policy := range a.allPolicies() {
@@ -177,7 +177,7 @@ func (a *App) find(name string) (*node, error) {
 			nodes[m.address] = m.node
 		}
 	}
-	known := slices.Sorted(maps.Keys(nodes))
+	known := slices.SortedFunc(maps.Keys(nodes), address.Compare)
 	found, err := address.NewIndex(known).Find(name)
 	unknown, ambiguous := address.UnknownError{}, address.AmbiguousError{}
 	switch {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
 const (
@@ -162,9 +163,10 @@ func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
 	if err := o.storage.Store(ctx, wordPath, text); err != nil {
 		return failed("writing", err)
 	}
+	stat, err := o.storage.Stat(ctx, wordPath)
 	o.mu.Lock()
 	o.word = word
-	if stat, err := o.storage.Stat(ctx, wordPath); err == nil {
+	if err == nil {
 		o.modified, o.size = stat.Modified, stat.Size
 	}
 	o.mu.Unlock()
@@ -228,13 +230,7 @@ func (a *App) noteSwitch(to, from string) {
 }
 
 // clusterStatus is what is known of a cluster.
-type clusterStatus struct {
-	Name          string     `json:"name"`
-	Active        bool       `json:"active"`
-	Nodes         []string   `json:"nodes"`
-	Since         *time.Time `json:"since,omitempty"`
-	DrainingUntil *time.Time `json:"draining_until,omitempty"`
-}
+type clusterStatus = statuspage.ClusterStatus
 
 // clusterStatuses returns the clusters in the order in which policies name them.
 func (a *App) clusterStatuses() []clusterStatus {

@@ -95,12 +95,13 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		return s.serveJSON(w)
 	case statuspage.Events:
 		return s.serveEvents(w, r)
+	default:
+		header.Set("Content-Type", "text/html; charset=utf-8")
+		header.Set("Content-Security-Policy", statuspage.Policy)
+		header.Set("Referrer-Policy", "no-referrer")
+		_, err := w.Write(statuspage.Page)
+		return err
 	}
-	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", statuspage.Policy)
-	header.Set("Referrer-Policy", "no-referrer")
-	_, err := w.Write(statuspage.Page)
-	return err
 }
 
 func (s *Status) serveJSON(w http.ResponseWriter) error {
@@ -176,11 +177,8 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 	}
 	shares := make(map[shareKey]float64)
 	for of := range service.Count {
-		var state statuspage.ServiceState
-		for _, policy := range a.allPolicies() {
-			outlook := policy.outlook(of)
-			state.FailOpen = state.FailOpen || outlook.Best.IsOpen()
-			state.Unavailable = state.Unavailable || outlook.isUnavailable()
+		state, outlooks := a.serviceState(of)
+		for _, outlook := range outlooks {
 			for i, share := range outlook.Shares {
 				shares[shareKey{outlook.members[i], of}] += share
 			}
@@ -214,9 +212,32 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 		}
 		s.Nodes = append(s.Nodes, node)
 	}
+	if clusters := a.clusterStatuses(); len(clusters) > 1 {
+		s.Clusters = clusters
+	}
 	// At last, so that no verdict is shown without the change that led to it.
 	s.History, s.HistorySeen = transitions.Newest()
 	return s
+}
+
+// serviceState returns how a service fares as a whole, and its outlook by each policy.
+func (a *App) serviceState(of service.Service) (state statuspage.ServiceState, outlooks []outlook) {
+	for _, policy := range a.allPolicies() {
+		outlook := policy.outlook(of)
+		state.FailOpen = state.FailOpen || outlook.Best.IsOpen()
+		state.Unavailable = state.Unavailable || outlook.isUnavailable()
+		outlooks = append(outlooks, outlook)
+	}
+	return state, outlooks
+}
+
+// serviceStates returns that of all services, by their names.
+func (a *App) serviceStates() map[string]statuspage.ServiceState {
+	states := make(map[string]statuspage.ServiceState, service.Count)
+	for of := range service.Count {
+		states[of.String()], _ = a.serviceState(of)
+	}
+	return states
 }
 
 // started is when the process began, as good as.

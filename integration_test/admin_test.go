@@ -68,12 +68,11 @@ func (a *admin) call(method, path, body string) *answer {
 
 // nodeShape and serviceShape are what the contract says of a node.
 type nodeShape struct {
-	Address    string     `json:"address"`
-	Cluster    string     `json:"cluster"`
-	Role       string     `json:"role"`
-	Draining   bool       `json:"draining"`
-	DrainUntil *time.Time `json:"drain_until"`
-	// LastSession is when a session was used while the node drained.
+	Address     string                  `json:"address"`
+	Cluster     string                  `json:"cluster"`
+	Role        string                  `json:"role"`
+	Draining    bool                    `json:"draining"`
+	DrainUntil  *time.Time              `json:"drain_until"`
 	LastSession *time.Time              `json:"last_session"`
 	Weight      int                     `json:"weight"`
 	Requests    int                     `json:"requests"`
@@ -292,8 +291,8 @@ func TestCallsThatAreRefusedSayWhatWasExpectedAndChangeNothing(t *testing.T) {
 		{"GET of ready", "GET", "ready", "", 405, "POST"},
 		{"POST of the nodes", "POST", "nodes", "{}", 405, "GET, HEAD"},
 		{"DELETE of the nodes", "DELETE", "nodes", "", 405, "GET, HEAD"},
-		{"an unknown call", "GET", "status", "", 404, "nodes, drain or ready"},
-		{"no call", "GET", "", "", 404, "nodes, drain or ready"},
+		{"an unknown call", "GET", "status", "", 404, "nodes, clusters, drain, ready or switch"},
+		{"no call", "GET", "", "", 404, "nodes, clusters, drain, ready or switch"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a.t = t

@@ -105,3 +105,28 @@ func TestASecondProxyGetsWhatNeverLeft(t *testing.T) {
 		t.Errorf("nobody is left: %d %v", a.StatusCode, a.Header)
 	}
 }
+
+// The answer of a node that is turned into an error is an answer nevertheless.
+func TestASecondProxyDoesNotDoAgainWhatWasAnswered(t *testing.T) {
+	firstCluster, first := startCluster(t, 1)
+	secondCluster, second := startCluster(t, 1)
+	nobody := freeAddress(t)
+	for name, routes := range map[string]string{
+		"an error of 503":               "error 503",
+		"a proxy that reaches nobody":   "reverse_proxy " + nobody,
+		"a proxy without a node to ask": "reverse_proxy {\ndynamic a {\nname nowhere.invalid\nresolvers " + nobody + "\n}\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			first[0].SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Died})
+			e := newEdge(t)
+			e.load(cluster(first, "health_check off\n@broken status 5xx\nhandle_response @broken {\n"+routes+"\n}") +
+				"\nhandle_errors {\n" + cluster(second, "health_check off") + "\n}")
+			firstCluster.Ledger().Reset()
+			secondCluster.Ledger().Reset()
+			a := e.newBrowser(2).get("/gsql/v1/drop-all")
+			if once, again := firstCluster.Ledger().Total(), secondCluster.Ledger().Total(); once != 1 || again != 0 {
+				t.Errorf("%d: done %d times by the first, %d times by the second", a.StatusCode, once, again)
+			}
+		})
+	}
+}

@@ -1,8 +1,10 @@
 package integration_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"net"
 	"net/http"
@@ -24,6 +26,9 @@ func TestCommand(t *testing.T) {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	t.Run("asks the server", caddy.testAsking)
+	t.Run("ready says what is still wrong", caddy.testReady)
+	t.Run("drain and ready wait", caddy.testWaiting)
+	t.Run("status goes on", caddy.testWatch)
 	t.Run("cannot ask", caddy.testNobodyToAsk)
 	t.Run("check", caddy.testCheck)
 	t.Run("check asks all nodes at once", caddy.testCheckAtOnce)
@@ -164,6 +169,12 @@ func (c command) testNobodyToAsk(t *testing.T) {
 		{"check", "m1", "--timeout", "soon"},
 		{"check", "m1/api"},
 		{"check", "m1:x"},
+		{"check", "m1", "--cacert", "ca.pem"},
+		{"check", "https://m1", "--cert", "client.pem"},
+		{"drain", "m1", "--wait", "soon"},
+		{"drain", "m1", "--idle", "1m"},
+		{"ready", "m1", "--wait", "-1s"},
+		{"switch"},
 		{"restart"},
 	} {
 		said := c.run(t, append([]string{"tigergraph"}, wrong...)...)
@@ -205,6 +216,7 @@ func (c command) testCheck(t *testing.T) {
 	bad.expect(t, "check of nodes that fail", 1,
 		refusing.Addr()+" gui, gsql, restpp:\n", "connection refused", "is TigerGraph started",
 		wrongBody.Addr()+" gui:\n  not the answer of a service that is well: no JSON object\n  something else answers there",
+		"the answer was: status 200 OK from", ": <html>",
 		dead.Addr()+" gsql:\n  status 502", "gadmin restart gsql",
 		secure.Addr()+" gui", "https:// before it",
 		"not from an authority", "tls_trust_pool",
@@ -215,7 +227,14 @@ func (c command) testCheck(t *testing.T) {
 	check(silent.Addr(), "--timeout", "200ms").expect(t, "check of a node that hangs", 1, "no answer within 200ms", "a firewall drops the packets")
 	silent.Thaw()
 
-	check("https://"+secure.Addr(), "--insecure").expect(t, "check --insecure", 0, secure.Addr())
+	check("https://"+secure.Addr(), "--insecure").expect(t, "check --insecure", 0, "https://"+secure.Addr())
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: configuration.Certificates[0].Certificate[0]}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check("https://"+secure.Addr(), "--cacert", authority).expect(t, "check --cacert", 0, "https://"+secure.Addr())
+	check("https://"+secure.Addr(), "--cacert", authority, "--server-name", "elsewhere").expect(t, "check --server-name", 1, "valid for", "tls_server_name")
+	check("m1,m2;m3").expect(t, "check of a list", 2, "write 'm1 m2 m3'")
 
 	encoded := check(dead.Addr(), "--json")
 	encoded.expect(t, "check --json", 1)
@@ -251,12 +270,107 @@ func (c command) testCheckAtOnce(t *testing.T) {
 	}
 }
 
+// ask returns what runs a command that asks this admin endpoint.
+func (c command) ask(t *testing.T, a *admin) func(arguments ...string) said {
+	return func(arguments ...string) said {
+		t.Helper()
+		return c.run(t, append(append([]string{"tigergraph"}, arguments...), "--address", "unix/"+a.socket)...)
+	}
+}
+
+// Whoever ends a drain learns that the node gets no clients for all that.
+func (c command) testReady(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	e, a := newAdminEdge(t)
+	e.load(behind(nodes, quick))
+	a.allUp()
+	run := c.ask(t, a)
+	nodes[0].Stop()
+	eventually(t, "the node is down", func() bool { return a.node(nodes[0].Addr()).Services["gsql"].Verdict == "down" })
+	run("ready", nodes[0].Addr()).expect(t, "ready of a dead node", 1, "not draining any more, but its gui, gsql and restpp are down: ", "connection refused")
+	run("ready", nodes[0].Addr(), "--wait", "300ms").expect(t, "ready --wait of a dead node", 1, "after 300ms "+nodes[0].Addr(), "are down")
+	run("ready", nodes[1].Addr(), "--wait", "1m").expect(t, "ready --wait", 0, nodes[1].Addr()+" takes new clients, and each service has passed a probe")
+
+	// Then the other one goes too.
+	nodes[1].Stop()
+	eventually(t, "the other node is down", func() bool { return a.node(nodes[1].Addr()).Services["gui"].Verdict == "down" })
+	run("status").expect(t, "status without a node", 1, "FAILING OPEN: gui is down on every node", "FAILING OPEN: restpp")
+
+	completed := c.run(t, "__complete", "tigergraph", "drain", "--address", "unix/"+a.socket, "")
+	completed.expect(t, "completion of nodes", 0, nodes[0].Addr(), nodes[1].Addr())
+}
+
+// A command that waits returns when there is nothing more to wait for, and not before.
+func (c command) testWaiting(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	e, a := newAdminEdge(t)
+	e.load(behind(nodes, quick))
+	a.allUp()
+	run := c.ask(t, a)
+	answered := make(chan int, 1)
+	go func() {
+		response, err := http.Get("http://" + e.address + "/restpp/echo?sleep=3")
+		if err != nil {
+			answered <- 0
+			return
+		}
+		response.Body.Close()
+		answered <- response.StatusCode
+	}()
+	var busy *tgnode.Node
+	eventually(t, "a request is in flight", func() bool {
+		for _, node := range nodes {
+			if a.node(node.Addr()).Requests > 0 {
+				busy = node
+			}
+		}
+		return busy != nil
+	})
+	run("drain", busy.Addr(), "--wait", "100ms").expect(t, "drain that waits too briefly", 1, "after 100ms "+busy.Addr()+" has 1 request in flight")
+	run("drain", busy.Addr(), "--wait", "1m").expect(t, "drain --wait", 0, "takes no new clients", "has 1 request in flight", "may be stopped")
+	select {
+	case status := <-answered:
+		if status != http.StatusOK {
+			t.Errorf("the request was answered with %d", status)
+		}
+	case <-time.After(enough):
+		t.Error("drain --wait returned before the request had ended")
+	}
+}
+
+// The status can be left on a screen, while Caddy comes and goes.
+func (c command) testWatch(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	e, a := newAdminEdge(t)
+	e.load(behind(nodes, quick))
+	a.allUp()
+	process := exec.Command(c.binary, "tigergraph", "status", "--watch", "--address", "unix/"+a.socket)
+	output, err := process.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = process.Wait() }()
+	defer func() { _ = process.Process.Kill() }()
+	lines := bufio.NewScanner(output)
+	for pictures := 0; pictures < 2; {
+		if !lines.Scan() {
+			t.Fatalf("it ended after %d pictures: %v", pictures, lines.Err())
+		}
+		if strings.HasPrefix(lines.Text(), nodes[0].Addr()+"  ready") {
+			pictures++
+		}
+	}
+}
+
 func (c command) testHelp(t *testing.T) {
 	c.run(t, "help").expect(t, "help", 0, "tigergraph", "Shows, checks and drains")
-	c.run(t, "tigergraph", "--help").expect(t, "help of tigergraph", 0, "status", "drain", "ready", "check", "exit status is 0")
+	c.run(t, "tigergraph", "--help").expect(t, "help of tigergraph", 0, "status", "drain", "ready", "switch", "check", "exit status is 0")
 	c.run(t, "tigergraph").expect(t, "tigergraph", 0, "status", "drain")
 	c.run(t, "tigergraph", "check", "--help").expect(t, "help of check", 0, "--timeout", "--insecure", "--json", "(default 14240)")
-	c.run(t, "tigergraph", "drain", "--help").expect(t, "help of drain", 0, "--for", "--force", "--address")
+	c.run(t, "tigergraph", "drain", "--help").expect(t, "help of drain", 0, "--for", "--force", "--address", "--wait", "--idle")
 	c.run(t, "completion", "bash").expect(t, "completion", 0, "__start_caddy")
 	c.run(t, "__complete", "tigergraph", "").expect(t, "completion of tigergraph", 0, "status\t", "drain\t", "ready\t", "check\t")
 	c.run(t, "__complete", "tigergraph", "drain", "--f").expect(t, "completion of a flag", 0, "--for", "--force")

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestTheNewestComeFirstAndTheOldestAreForgotten(t *testing.T) {
@@ -31,6 +32,37 @@ func TestTheNewestComeFirstAndTheOldestAreForgotten(t *testing.T) {
 		if got := strings.Join(nodes, " "); got != test.want || seen != test.added {
 			t.Errorf("of %d with room for %d there are %q, seen %d; want %q", test.added, test.most, got, seen, test.want)
 		}
+	}
+}
+
+func TestAnOutageOfAHundredNodesTakesTheRoomOfOne(t *testing.T) {
+	log := New(20)
+	began := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	for i := range 10 {
+		log.Add(Transition{Time: began, Node: "m1:14240", Service: "gui", From: "up", To: "down", Why: strconv.Itoa(i)})
+	}
+	for i := range 100 {
+		address := "10.0.0." + strconv.Itoa(i) + ":14240"
+		log.Add(Transition{
+			Time: began.Add(time.Duration(i) * 50 * time.Millisecond), Node: address, Service: "gui", From: "up", To: "down",
+			Why: "dial tcp " + address + ": connect: connection refused",
+		})
+	}
+	if newest, _ := log.Newest(); len(newest) != 110 {
+		t.Errorf("%d are left of 110", len(newest))
+	}
+	// The same node again is another outage.
+	for i := range 20 {
+		log.Add(Transition{Time: began.Add(time.Second * time.Duration(i)), Node: "m1:14240", Service: "gui", From: "up", To: "down", Why: "it flaps"})
+	}
+	if newest, seen := log.Newest(); len(newest) != 20 || seen != 130 {
+		t.Errorf("%d are left of %d", len(newest), seen)
+	}
+	for i := range 1000 {
+		log.Add(Transition{Time: began, Node: strconv.Itoa(i), From: "up", To: "down", Why: "no answer within 2s"})
+	}
+	if newest, _ := log.Newest(); len(newest) != 200 {
+		t.Errorf("an outage of a thousand nodes leaves %d", len(newest))
 	}
 }
 

@@ -27,6 +27,18 @@ type NodeStatus struct {
 	Services    map[string]ServiceStatus `json:"services"`
 }
 
+// ClusterStatus is what is known of a cluster, as the admin endpoint shows it.
+type ClusterStatus struct {
+	Name   string   `json:"name"`
+	Active bool     `json:"active"`
+	Nodes  []string `json:"nodes"`
+	// Since is when an operator made the cluster the active one; nil if nobody has.
+	Since *time.Time `json:"since,omitempty"`
+	// DrainingUntil is how long sessions stay in a cluster that is not the active one
+	// any more; nil if none do.
+	DrainingUntil *time.Time `json:"draining_until,omitempty"`
+}
+
 // ServiceStatus is what is known of one service of a node.
 type ServiceStatus struct {
 	Verdict   string     `json:"verdict"` // up, down, unknown or off
@@ -39,6 +51,19 @@ type ServiceStatus struct {
 	Advice string `json:"advice,omitempty"`
 	// Evidence is what live requests met, nil if they have met no failure.
 	Evidence *Evidence `json:"evidence,omitempty"`
+	// Traffic is of the last minutes' requests, nil where nobody counts them.
+	Traffic *Traffic `json:"traffic,omitempty"`
+}
+
+// Traffic is how the requests to a service of a node went in the last minutes.
+type Traffic struct {
+	// PerSecond is how many attempts there were a second, and ErrorsPerSecond how many
+	// of them ended in an error: no answer, or a status of 500 and above.
+	PerSecond       float64 `json:"per_second"`
+	ErrorsPerSecond float64 `json:"errors_per_second"`
+	// P95MS is within how many milliseconds the first byte of 95 % of the answers came;
+	// nil if there were none.
+	P95MS *float64 `json:"p95_ms,omitempty"`
 }
 
 // Evidence is what live requests met of a service.
@@ -62,6 +87,8 @@ type Snapshot struct {
 	LatencyStepSeconds int                     `json:"latency_step_seconds"`
 	Services           map[string]ServiceState `json:"services"`
 	Nodes              []Node                  `json:"nodes"`
+	// Clusters are those of the nodes, if there are several.
+	Clusters []ClusterStatus `json:"clusters,omitempty"`
 	// History is of the transitions, the newest first.
 	History     []history.Transition `json:"history"`
 	HistorySeen uint64               `json:"-"` // how many there have been
@@ -123,6 +150,9 @@ type update struct {
 	Nodes map[int]json.RawMessage `json:"nodes,omitempty"`
 	// Requests is how many are in flight at each node.
 	Requests []int `json:"requests,omitempty"`
+	// Traffic is that of each node's services, where it has changed.
+	Traffic  map[int]map[string]*Traffic `json:"traffic,omitempty"`
+	Clusters []ClusterStatus             `json:"clusters,omitempty"`
 	// LatencyStep and Points are there when a step has ended: for each node and
 	// service the points to append.
 	LatencyStep int64                 `json:"latency_step,omitempty"`
@@ -133,6 +163,7 @@ type update struct {
 
 // nodeChange is what an update says of a node.
 type nodeChange struct {
+	Cluster    string                   `json:"cluster"`
 	Role       string                   `json:"role"`
 	Draining   bool                     `json:"draining"`
 	DrainUntil *time.Time               `json:"drain_until"`
@@ -156,6 +187,7 @@ type frame struct {
 	*Snapshot
 	changes  []json.RawMessage // a nodeChange for each node
 	services []byte
+	clusters []byte
 	encoded  []byte // the whole snapshot, once somebody wants it
 }
 
@@ -164,7 +196,7 @@ func newFrame(s *Snapshot) (*frame, error) {
 	var err error
 	for i, node := range s.Nodes {
 		change := nodeChange{
-			Role: node.Role, Draining: node.Draining, DrainUntil: node.DrainUntil, DrainedBy: node.DrainedBy,
+			Cluster: node.Cluster, Role: node.Role, Draining: node.Draining, DrainUntil: node.DrainUntil, DrainedBy: node.DrainedBy,
 			Weight: node.Weight, Fails: node.Fails, Services: make(map[string]serviceChange, len(node.Services)),
 		}
 		for name, service := range node.Services {
@@ -176,6 +208,9 @@ func newFrame(s *Snapshot) (*frame, error) {
 	}
 	if f.services, err = json.Marshal(s.Services); err != nil {
 		return nil, fmt.Errorf("encoding the state of the services: %w", err)
+	}
+	if f.clusters, err = json.Marshal(s.Clusters); err != nil {
+		return nil, fmt.Errorf("encoding the clusters: %w", err)
 	}
 	return f, nil
 }
@@ -205,6 +240,11 @@ func (f *frame) since(earlier *frame) (*update, bool) {
 	if string(f.services) != string(earlier.services) {
 		u.Services, changed = f.Services, true
 	}
+	if string(f.clusters) != string(earlier.clusters) {
+		u.Clusters, changed = f.Clusters, true
+	}
+	u.Traffic = f.trafficSince(earlier)
+	changed = changed || u.Traffic != nil
 	for i := range f.Nodes {
 		if string(f.changes[i]) != string(earlier.changes[i]) {
 			if u.Nodes == nil {
@@ -232,4 +272,32 @@ func (f *frame) since(earlier *frame) (*update, bool) {
 		}
 	}
 	return u, changed
+}
+
+// trafficSince returns the traffic of each node's services where it has changed.
+func (f *frame) trafficSince(earlier *frame) (changed map[int]map[string]*Traffic) {
+	for i, node := range f.Nodes {
+		for name, service := range node.Services {
+			if service.Traffic.equals(earlier.Nodes[i].Services[name].Traffic) {
+				continue
+			}
+			if changed == nil {
+				changed = make(map[int]map[string]*Traffic)
+			}
+			if changed[i] == nil {
+				changed[i] = make(map[string]*Traffic)
+			}
+			changed[i][name] = service.Traffic
+		}
+	}
+	return changed
+}
+
+// equals reports whether both say the same, or nothing.
+func (t *Traffic) equals(other *Traffic) bool {
+	if t == nil || other == nil {
+		return t == other
+	}
+	sameP95 := t.P95MS == other.P95MS || t.P95MS != nil && other.P95MS != nil && *t.P95MS == *other.P95MS
+	return t.PerSecond == other.PerSecond && t.ErrorsPerSecond == other.ErrorsPerSecond && sameP95
 }

@@ -12,6 +12,7 @@
 	};
 	const verdictWords = { up: "up", down: "down", unknown: "unknown", off: "not checked" };
 	const wide = 60; // points of a line
+	const mostEntries = 200; // of the history
 	const denseFrom = 13; // nodes
 
 	const byId = (id) => document.getElementById(id);
@@ -77,7 +78,7 @@
 	let heard = 0; // when the edge was last heard of, by our clock
 
 	const adopt = (snapshot) => {
-		const names = (s) => s.nodes.map((node) => node.address).join(" ");
+		const names = (s) => JSON.stringify([s.nodes.map((node) => [node.address, node.cluster]), s.clusters]);
 		const same = state && names(state) === names(snapshot);
 		state = snapshot;
 		clockAhead = new Date(state.time) - Date.now();
@@ -93,6 +94,10 @@
 		const changed = new Set();
 		let points = false;
 		if (update.services) state.services = update.services;
+		for (const i in update.traffic) {
+			for (const name in update.traffic[i]) state.nodes[i].services[name].traffic = update.traffic[i][name];
+			changed.add(Number(i));
+		}
 		for (const i in update.nodes) {
 			const change = update.nodes[i];
 			const node = state.nodes[i];
@@ -115,10 +120,15 @@
 				changed.add(i);
 			});
 		}
+		if (update.clusters) {
+			state.clusters = update.clusters;
+			build();
+			state.nodes.forEach((_, i) => renderNode(i, true));
+		}
 		for (const i of changed) renderNode(i, points);
 		renderWhole();
 		if (update.history) {
-			state.history = update.history.concat(state.history).slice(0, 200);
+			state.history = update.history.concat(state.history).slice(0, 10 * mostEntries);
 			renderHistory();
 			announce(update.history);
 		}
@@ -166,6 +176,7 @@
 					failed: makeSVG("path", { class: "failed" }),
 					bar: makeSVG("rect", { height: "4" }),
 					share: make("span", {}),
+					traffic: make("span", { class: "traffic", hidden: "" }),
 				};
 				cell.spark = makeSVG("svg", { class: "spark", role: "img", viewBox: "0 0 120 22", preserveAspectRatio: "none" }, cell.failed, cell.path);
 				cell.verdict = make("span", { class: "verdict" }, makeSVG("svg", { class: "shape", "aria-hidden": "true", viewBox: "0 0 16 16" }, cell.use), cell.word);
@@ -173,7 +184,8 @@
 				cell.td.append(make("div", {}, cell.verdict, cell.latency, cell.since,
 					make("span", { class: "share" },
 						makeSVG("svg", { class: "bar", "aria-hidden": "true", viewBox: "0 0 120 4", preserveAspectRatio: "none" }, cell.bar),
-						make("span", { class: "text" }, cell.share, make("span", { class: "unseen" }, " of the new clients")))));
+						make("span", { class: "text" }, cell.share, make("span", { class: "unseen" }, " of the new clients"))),
+					cell.traffic));
 				row.append(cell.td);
 				cells[name] = cell;
 			}
@@ -182,10 +194,30 @@
 			return { group, why, reasons, badges, cells, requests, address: node.address };
 		});
 		byId("table").classList.toggle("dense", rows.length >= denseFrom);
-		const order = [...rows].sort((a, b) => a.address.localeCompare(b.address, undefined, { numeric: true }));
-		byId("table").replaceChildren(byId("head"), ...order.map((row) => row.group));
+		rows.forEach((row, i) => {
+			row.cluster = state.nodes[i].cluster || "";
+		});
+		const natural = (a, b) => a.address.localeCompare(b.address, undefined, { numeric: true });
+		const clusters = state.clusters || [];
+		const groups = clusters.flatMap((cluster) => {
+			const own = rows.filter((row) => row.cluster === cluster.name);
+			return [clusterHead(cluster, own), ...own.sort(natural).map((row) => row.group)];
+		});
+		const others = rows.filter((row) => !clusters.some((cluster) => cluster.name === row.cluster));
+		byId("table").replaceChildren(byId("head"), ...groups, ...others.sort(natural).map((row) => row.group));
 		sight.disconnect();
 		for (const row of rows) sight.observe(row.group);
+	};
+
+	// clusterHead is the line above a cluster's nodes, where there are several clusters.
+	const clusterHead = (cluster, own) => {
+		let text = cluster.active ? "active" : "standby: gets no requests";
+		if (cluster.draining_until && new Date(cluster.draining_until) > now()) text = "sessions stay until " + clock(cluster.draining_until);
+		else if (cluster.active && cluster.since) text += " since " + clock(cluster.since);
+		const head = make("tbody", { role: "rowgroup", class: "cluster" }, make("tr", { role: "row" },
+			make("th", { role: "rowheader", scope: "rowgroup", colspan: "5" }, cluster.name, " ", make("span", { class: "sub" }, text))));
+		for (const row of own) row.head = head;
+		return head;
 	};
 
 	const badge = (is, text) => {
@@ -214,7 +246,8 @@
 		const row = rows[i];
 		const wanted = [];
 		if (node.draining) wanted.push(["draining", drainText(node)]);
-		if (node.role === "backup") wanted.push(["", "standby"]);
+		if (node.role === "backup") wanted.push(["", "backup, on standby"]);
+		if (node.role === "standby" && !(state.clusters && state.clusters.length > 1)) wanted.push(["", "standby"]);
 		if (node.weight !== 1 && node.weight !== 0) wanted.push(["", "weight " + node.weight]);
 		if (node.fails > 0) wanted.push(["down", plural(node.fails, "request failed lately", "requests failed lately")]);
 		const key = JSON.stringify(wanted);
@@ -284,9 +317,22 @@
 			say(cell.share, percent(service.share_of_new_clients));
 			set(cell.bar, "width", (120 * service.share_of_new_clients).toFixed(1));
 			cell.latency.hidden = !service.probes;
+			renderTraffic(cell, service.traffic);
 		}
 		if (points) row.outdated = true;
 		if (row.inSight && row.outdated) drawAll(i);
+	};
+
+	const rate = (value) => (value > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)) + "/s";
+
+	const renderTraffic = (cell, traffic) => {
+		cell.traffic.hidden = !traffic;
+		if (!traffic) return;
+		const parts = [rate(traffic.per_second)];
+		if (traffic.errors_per_second > 0) parts.push(rate(traffic.errors_per_second) + " errors");
+		if (traffic.p95_ms !== undefined && traffic.p95_ms !== null) parts.push("95 % in " + milliseconds(traffic.p95_ms));
+		say(cell.traffic, parts.join(" · "));
+		cell.traffic.classList.toggle("failing", traffic.errors_per_second > 0);
 	};
 
 	const drawAll = (i) => {
@@ -339,6 +385,10 @@
 			if (rows[i].group.hidden === wanted) rows[i].group.hidden = !wanted;
 			if (wanted) shown++;
 		});
+		for (const head of document.querySelectorAll("#table .cluster")) {
+			head.hidden = !rows.some((row) => row.head === head && !row.group.hidden);
+		}
+		filterHistory(words);
 		const all = state.nodes.length;
 		say(byId("shown"), all === shown ? plural(all, "node", "nodes") : `${shown} of ${plural(all, "node", "nodes")}`);
 		const empty = byId("empty");
@@ -361,6 +411,14 @@
 		wanted.forEach((text, i) => say(facts.children[i], text));
 	};
 
+	let trouble = ""; // what the title says is wrong
+	const renderTitle = () => {
+		const lost = document.body.classList.contains("stale") ? "connection lost" : "";
+		const wrong = lost || trouble;
+		const title = (wrong ? `(${wrong}) ` : "") + "TigerGraph edge";
+		if (document.title !== title) document.title = title;
+	};
+
 	const tiles = {};
 	const renderWhole = () => {
 		renderFacts();
@@ -376,8 +434,10 @@
 				list.append(tile.item);
 			}
 			const count = { up: 0, down: 0, unknown: 0, off: 0 };
-			for (const node of state.nodes) count[node.services[name].verdict]++;
-			const checked = state.nodes.length - count.off;
+			// A standby's nodes serve nobody: they are shown below, and not counted here.
+			const serving = state.nodes.filter((node) => node.role !== "standby");
+			for (const node of serving) count[node.services[name].verdict]++;
+			const checked = serving.length - count.off;
 			const whole = state.services[name];
 			troubles += count.down;
 			let is = "up";
@@ -412,7 +472,8 @@
 				return banner;
 			}));
 		}
-		document.title = (troubles ? `(${troubles} down) ` : "") + "TigerGraph edge";
+		trouble = banners.length ? banners.map(([title]) => title).join(", ") : troubles ? troubles + " down" : "";
+		renderTitle();
 		filter();
 	};
 
@@ -426,15 +487,38 @@
 	const group = (transitions) => {
 		const groups = [];
 		for (const t of transitions) {
-			const near = (g) => g.from === t.from && g.to === t.to && g.why === t.why && Math.abs(new Date(g.time) - new Date(t.time)) < 5000;
+			const why = withoutAddress(t.why, t.node);
+			const near = (g) => g.from === t.from && g.to === t.to && g.alike === why && Math.abs(new Date(g.time) - new Date(t.time)) < 10_000 &&
+				!g.entries.some((entry) => entry.node === t.node && entry.service === t.service);
 			const same = groups.slice(-10).find(near);
 			if (same) {
 				same.entries.push(t);
 			} else {
-				groups.push({ ...t, entries: [t] });
+				groups.push({ ...t, alike: why, entries: [t] });
 			}
 		}
-		return groups;
+		return groups.slice(0, mostEntries);
+	};
+
+	// withoutAddress leaves the node's own address, and what was dialled, out of what
+	// failed there, so that an outage reads alike on all nodes.
+	const withoutAddress = (text, node) => text.split(" ").filter((word) => {
+		const bare = word.replace(/^[:",;()[\]]+|[:",;()[\]]+$/g, "");
+		return bare !== node && bare !== node.replace(/:\d+$/, "") && !/^[^/=]+:\d+$/.test(bare);
+	}).join(" ");
+
+	// filterHistory shows the entries about nodes with these words in their addresses.
+	const filterHistory = (words) => {
+		let shown = 0;
+		const items = byId("history").children;
+		for (const item of items) {
+			const wanted = item.dataset.nodes.includes(words);
+			if (item.hidden === wanted) item.hidden = !wanted;
+			if (wanted) shown++;
+		}
+		const calm = byId("calm");
+		calm.hidden = shown > 0;
+		say(calm, items.length > 0 ? "Nothing has changed of the nodes that are shown." : "Nothing has changed yet.");
 	};
 
 	const renderHistory = () => {
@@ -451,7 +535,8 @@
 				what.append(make("strong", {}, plural(nodes.size, "node", "nodes")), g.service === "all" ? " " : " (" + plural(g.entries.length, "service", "services") + ") ");
 			}
 			what.append(`${g.from} → ${g.to}`);
-			if (g.why) what.append(make("div", { class: "why" }, g.why));
+			const why = nodes.size === 1 ? g.why : g.alike;
+			if (why) what.append(make("div", { class: "why" }, why));
 			if (nodes.size > 1) {
 				const key = g.entries[g.entries.length - 1].time + g.to;
 				const details = make("details", { "data-key": key }, make("summary", {}, "which"));
@@ -459,11 +544,11 @@
 				details.open = open.has(key);
 				what.append(details);
 			}
-			const item = make("li", { "data-is": g.to }, make("time", { datetime: g.time }, clock(g.time)));
+			const item = make("li", { "data-is": g.to, "data-nodes": [...nodes.keys()].join(" ").toLowerCase() }, make("time", { datetime: g.time }, clock(g.time)));
 			item.append(shape(["up", "down", "unknown", "off", "draining", "ready"].includes(g.to) ? g.to : "unknown"), what);
 			return item;
 		}));
-		byId("calm").hidden = state.history.length > 0;
+		filterHistory(byId("find").value.trim().toLowerCase());
 	};
 
 	// announce tells screen readers, and not more than they can say.
@@ -489,6 +574,7 @@
 		say(byId("connection-text"), text);
 		const lost = byId("lost");
 		document.body.classList.toggle("stale", name === "lost");
+		renderTitle();
 		if (name !== "lost") {
 			lost.replaceChildren();
 		} else if (!lost.firstChild) {

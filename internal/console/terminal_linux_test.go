@@ -1,4 +1,4 @@
-package tigergraph
+package console
 
 import (
 	"fmt"
@@ -33,7 +33,7 @@ func openTerminal(t *testing.T) *os.File {
 func TestColoursAreForTerminals(t *testing.T) {
 	terminal := openTerminal(t)
 	t.Setenv("NO_COLOR", "")
-	if !newPrinter(terminal).colour {
+	if !New(terminal).colour {
 		t.Error("no colours on a terminal")
 	}
 	reader, writer, err := os.Pipe()
@@ -42,11 +42,11 @@ func TestColoursAreForTerminals(t *testing.T) {
 	}
 	defer reader.Close()
 	defer writer.Close()
-	if newPrinter(writer).colour {
+	if New(writer).colour {
 		t.Error("colours in a pipe")
 	}
 	t.Setenv("NO_COLOR", "1")
-	if newPrinter(terminal).colour {
+	if New(terminal).colour {
 		t.Error("colours although NO_COLOR is set")
 	}
 }

@@ -1,0 +1,243 @@
+package tigergraph
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/console"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+func checkCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "check <nodes...> [--timeout <duration>] [--cacert <file>] [--cert <file> --key <file>] [--server-name <name>] [--insecure] [--json]",
+		Short: "Probes the services of nodes directly, without a server",
+		Long: `
+Asks each service of each node what the health checks ask, and says what to do
+about each that fails. A node is a host with or without a port (default 14240),
+with https:// before it if it speaks TLS. Nodes are separated by blanks.`,
+		Args: arguments(cobra.MinimumNArgs(1)),
+		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, arguments []string) (int, error) {
+			findings, err := checkNodes(arguments, flags.Duration("timeout"), certificates{
+				authority: flags.String("cacert"), certificate: flags.String("cert"), key: flags.String("key"),
+				serverName: flags.String("server-name"), insecure: flags.Bool("insecure"),
+			})
+			if err != nil {
+				return exitCannotTell, err
+			}
+			if flags.Bool("json") {
+				encoded, err := json.MarshalIndent(findings, "", "\t")
+				if err != nil {
+					return exitCannotTell, fmt.Errorf("encoding the findings: %w", err)
+				}
+				out.Print("%s\n", encoded)
+			} else {
+				out.Findings(findings)
+			}
+			for _, finding := range findings {
+				if !finding.Passed && !finding.Unknown {
+					return exitDown, nil
+				}
+			}
+			return exitFine, nil
+		}),
+	}
+	command.Flags().DurationP("timeout", "", 2*time.Second, "How long each probe may take")
+	command.Flags().StringP("cacert", "", "", "A file with the authorities that the nodes' certificates must come from, instead of the system's")
+	command.Flags().StringP("cert", "", "", "A file with the client certificate that the nodes ask for (mTLS)")
+	command.Flags().StringP("key", "", "", "A file with its key")
+	command.Flags().StringP("server-name", "", "", "The name that the nodes' certificates must have, instead of the host's")
+	command.Flags().BoolP("insecure", "", false, "Do not verify the nodes' certificates")
+	command.Flags().BoolP("json", "", false, "Print JSON")
+	return command
+}
+
+// certificates are the settings for nodes that speak TLS.
+type certificates struct {
+	authority, certificate, key, serverName string
+	insecure                                bool
+}
+
+// given reports whether there are any.
+func (c *certificates) given() bool { return *c != certificates{} }
+
+// config returns the settings as the transport has them.
+func (c *certificates) config() (*reverseproxy.TLSConfig, error) {
+	if (c.certificate == "") != (c.key == "") {
+		return nil, errors.New("--cert and --key go together")
+	}
+	config := &reverseproxy.TLSConfig{
+		ClientCertificateFile: c.certificate, ClientCertificateKeyFile: c.key, ServerName: c.serverName, InsecureSkipVerify: c.insecure,
+	}
+	if c.authority != "" {
+		config.CARaw = caddyconfig.JSONModuleObject(caddytls.FileCAPool{TrustedCACertPEMFiles: []string{c.authority}}, "provider", "file", nil)
+	}
+	return config, nil
+}
+
+// target is a node that is checked.
+type target struct {
+	name      string // as it is shown
+	info      reverseproxy.DialInfo
+	transport *reverseproxy.HTTPTransport
+}
+
+// findTargets returns the nodes to check.
+func findTargets(ctx caddy.Context, nodes []string, settings certificates) (targets []target, err error) {
+	config, err := settings.config()
+	if err != nil {
+		return nil, err
+	}
+	secure := false
+	for _, node := range nodes {
+		several, err := address.Parse(node)
+		if err != nil {
+			return nil, err
+		}
+		transport, prefix := new(reverseproxy.HTTPTransport), ""
+		if several.Scheme == "https" {
+			transport.TLS, prefix, secure = config, "https://", true
+		}
+		if err := transport.Provision(ctx); err != nil {
+			return nil, fmt.Errorf("setting up the transport: %w", err)
+		}
+		for _, one := range several.Expand() {
+			info, err := dialInfo(one.Dial())
+			if err != nil {
+				return nil, fmt.Errorf("node '%s': %w", node, err)
+			}
+			targets = append(targets, target{prefix + one.Dial(), info, transport})
+		}
+	}
+	if !secure && settings.given() {
+		return nil, fmt.Errorf("--cacert, --cert, --key, --server-name and --insecure are for nodes that speak TLS: write https:// before them, as in https://%s", nodes[0])
+	}
+	return targets, nil
+}
+
+// checkNodes probes all services of all nodes at once.
+func checkNodes(nodes []string, timeout time.Duration, settings certificates) ([]console.Finding, error) {
+	if timeout <= 0 {
+		return nil, fmt.Errorf("the timeout must be more than 0, not %s", timeout)
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+
+	checker := &Services{Timeout: caddy.Duration(timeout)}
+	if err := checker.Provision(ctx); err != nil {
+		return nil, fmt.Errorf("setting up the check: %w", err)
+	}
+	targets, err := findTargets(ctx, nodes, settings)
+	if err != nil {
+		return nil, err
+	}
+	findings := make([]console.Finding, len(targets)*int(service.Count))
+	var probes sync.WaitGroup
+	for i, to := range targets {
+		for s := range service.Count {
+			probes.Go(func() {
+				limited, cancel := context.WithTimeout(ctx, timeout)
+				defer cancel()
+				witness := &witness{HTTPTransport: to.transport}
+				began := time.Now()
+				err := checker.Probe(limited, witness, to.info, s.String())
+				found := console.Finding{
+					Node: to.name, Service: s.String(), Passed: err == nil, Unknown: errors.Is(err, health.ErrNoRoute),
+					LatencyMS: float64(time.Since(began).Microseconds()) / 1000,
+					Advice:    health.Advice(s.String(), err),
+				}
+				if err != nil {
+					found.Error = err.Error()
+				}
+				if isOdd(err) {
+					found.Came = witness.came()
+				}
+				findings[i*int(service.Count)+int(s)] = found
+			})
+		}
+	}
+	probes.Wait()
+	return findings, nil
+}
+
+// isOdd reports whether something else answered than the service or, in its place,
+// the nginx of a node.
+func isOdd(err error) bool {
+	var status health.StatusError
+	var page health.PageError
+	switch {
+	case errors.As(err, &status):
+		return health.Gateway(int(status)) == nil
+	case errors.As(err, &page), errors.Is(err, health.ErrBody), errors.Is(err, health.ErrTooLong):
+		return true
+	}
+	return false
+}
+
+// witness remembers how the last answer began, for people who wonder who gave it.
+type witness struct {
+	*reverseproxy.HTTPTransport
+	response *http.Response
+	begin    strings.Builder
+}
+
+// mostCame is how much of an answer is remembered.
+const mostCame = 160
+
+// RoundTrip implements http.RoundTripper.
+func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := w.HTTPTransport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	w.response = response
+	w.begin.Reset()
+	response.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(response.Body, w), response.Body}
+	return response, nil
+}
+
+// Write remembers what was read.
+func (w *witness) Write(p []byte) (int, error) {
+	w.begin.Write(p[:min(len(p), mostCame-w.begin.Len())])
+	return len(p), nil
+}
+
+// came says what came, "" if nothing did.
+func (w *witness) came() string {
+	if w.response == nil {
+		return ""
+	}
+	text := "status " + w.response.Status
+	if server := w.response.Header.Get("Server"); server != "" {
+		text += " from " + server
+	}
+	if location := w.response.Header.Get("Location"); location != "" {
+		text += ", which leads to " + location
+	}
+	if begin := strings.Join(strings.Fields(w.begin.String()), " "); begin != "" {
+		text += ": " + begin
+		if w.begin.Len() == mostCame {
+			text += "…"
+		}
+	}
+	return text
+}

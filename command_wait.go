@@ -1,0 +1,146 @@
+package tigergraph
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/console"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
+)
+
+// waits returns what --wait and --idle say, 0 where they are not given.
+func waits(flags caddycmd.Flags) (limit, idle time.Duration, err error) {
+	for name, duration := range map[string]*time.Duration{"wait": &limit, "idle": &idle} {
+		text := ""
+		if flag := flags.Lookup(name); flag != nil {
+			text = flag.Value.String()
+		}
+		if text == "" {
+			continue
+		}
+		if *duration, err = caddy.ParseDuration(text); err != nil || *duration <= 0 {
+			return 0, 0, fmt.Errorf("--%s must be a duration such as 30s or 10m, not '%s'", name, text)
+		}
+	}
+	if idle > 0 && limit == 0 {
+		return 0, 0, errors.New("--idle needs --wait, which says how long to wait at most")
+	}
+	return limit, idle, nil
+}
+
+// awaitQuiet waits until a node that drains may be stopped.
+func awaitQuiet(out *console.Printer, flags caddycmd.Flags, address string, limit, idle time.Duration) (int, error) {
+	quiet := console.Quiet{Idle: idle}
+	err := out.Await(context.Background(), limit, func(now time.Time) (bool, string, error) {
+		states, err := askForNode(flags, address)
+		if err != nil {
+			return false, "", err
+		}
+		if !slices.ContainsFunc(states, func(node statuspage.NodeStatus) bool { return node.Draining }) {
+			return false, "", fmt.Errorf("%s drains no longer: somebody said that it is ready, or the drain has ended", address)
+		}
+		done, progress := quiet.Look(states[0], now)
+		return done, progress, nil
+	})
+	if err != nil {
+		return statusOf(err), err
+	}
+	out.Print("%s may be stopped: no request is in flight there.\n", address)
+	return exitFine, nil
+}
+
+// awaitProof waits until each service of a node has passed a probe that was sent
+// after a moment.
+func awaitProof(out *console.Printer, flags caddycmd.Flags, address string, limit time.Duration, after time.Time) (int, error) {
+	err := out.Await(context.Background(), limit, func(time.Time) (bool, string, error) {
+		states, err := askForNode(flags, address)
+		if err != nil {
+			return false, "", err
+		}
+		done, progress := console.Proven(states, after)
+		return done, progress, nil
+	})
+	if err != nil {
+		return statusOf(err), err
+	}
+	out.Print("%s takes new clients, and each service has passed a probe.\n", address)
+	return exitFine, nil
+}
+
+// statusOf returns the exit status for what ended a wait.
+func statusOf(err error) int {
+	if lost := (console.LostError{}); errors.As(err, &lost) {
+		return exitCannotTell
+	}
+	return exitDown
+}
+
+// askForNode returns what Caddy says of a node: several states where sites check it
+// differently.
+func askForNode(flags caddycmd.Flags, address string) (states []statuspage.NodeStatus, err error) {
+	body, status, err := ask(flags, http.MethodGet, "nodes", nil)
+	if err == nil {
+		err = json.Unmarshal(body, &states)
+	}
+	switch {
+	case err != nil && status == exitDown:
+		return nil, err // a refusal
+	case err != nil:
+		return nil, console.LostError{Err: err}
+	}
+	states = slices.DeleteFunc(states, func(node statuspage.NodeStatus) bool { return node.Address != address })
+	if len(states) == 0 {
+		return nil, fmt.Errorf("%s is gone from the configuration", address)
+	}
+	return states, nil
+}
+
+// completeNodes completes the name of a node by those of the running Caddy.
+func completeNodes(command *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return complete(command, given, begun, "nodes", func(body []byte) (names []string, err error) {
+		var nodes []statuspage.NodeStatus
+		err = json.Unmarshal(body, &nodes)
+		for _, node := range nodes {
+			names = append(names, node.Address)
+		}
+		return slices.Compact(names), err
+	})
+}
+
+// completeClusters completes the name of a cluster in the same way.
+func completeClusters(command *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return complete(command, given, begun, "clusters", func(body []byte) (names []string, err error) {
+		var clusters []statuspage.ClusterStatus
+		err = json.Unmarshal(body, &clusters)
+		for _, cluster := range clusters {
+			names = append(names, cluster.Name)
+		}
+		return names, err
+	})
+}
+
+// complete completes the one argument of a command out of what a call answers with.
+func complete(command *cobra.Command, given []string, begun, call string, names func([]byte) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	body, _, err := ask(caddycmd.Flags{FlagSet: command.Flags()}, http.MethodGet, call, nil)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	all, err := names(body)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return slices.DeleteFunc(all, func(name string) bool { return !strings.HasPrefix(name, begun) }), cobra.ShellCompDirectiveNoFileComp
+}

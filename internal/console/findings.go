@@ -1,0 +1,60 @@
+package console
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Finding is what a probe of one service of one node found.
+type Finding struct {
+	Node    string `json:"node"`
+	Service string `json:"service"`
+	// Passed is false, too, where there is no way to find out; then Unknown is true.
+	Passed    bool    `json:"passed"`
+	Unknown   bool    `json:"unknown,omitempty"`
+	LatencyMS float64 `json:"latency_ms"`
+	Error     string  `json:"error,omitempty"`
+	Advice    string  `json:"advice,omitempty"`
+	// Came is how the answer began, where something else answered than was asked for.
+	Came string `json:"came,omitempty"`
+}
+
+// Findings prints what a check found: a table, and for each failure what it is and
+// what to do about it.
+func (p *Printer) Findings(findings []Finding) {
+	rows := [][]string{{"NODE", "SERVICE", p.paint("RESULT"), "TIME"}}
+	for _, found := range findings {
+		result := "ok"
+		switch {
+		case found.Unknown:
+			result = "unknown"
+		case !found.Passed:
+			result = "FAILED"
+		}
+		rows = append(rows, []string{Printable(found.Node), found.Service, p.paint(result), fmt.Sprintf("%.1f ms", found.LatencyMS)})
+	}
+	p.table(rows)
+
+	// A node that is off fails in all its services: it is said once.
+	type failure struct{ node, text, came, advice string }
+	services := make(map[failure][]string)
+	var order []failure
+	for _, found := range findings {
+		if found.Passed {
+			continue
+		}
+		f := failure{found.Node, found.Error, found.Came, found.Advice}
+		if services[f] == nil {
+			order = append(order, f)
+		}
+		services[f] = append(services[f], found.Service)
+	}
+	for _, f := range order {
+		came := ""
+		if f.came != "" {
+			came = "the answer was: " + Printable(f.came)
+		}
+		p.paragraph(fmt.Sprintf("%s %s:", Printable(f.node), strings.Join(services[f], ", ")),
+			Printable(f.text), Printable(f.advice), came)
+	}
+}
