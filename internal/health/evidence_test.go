@@ -153,6 +153,23 @@ func TestANodeThatRefusesIsDownWithinASecondOfLoad(t *testing.T) {
 	}
 }
 
+// Requests leave the node as soon as their own service is down there, and a retry has
+// that one probed more often than the others.
+func TestANodeThatRefusesIsDownForServicesThatNobodyAsksFor(t *testing.T) {
+	for _, interval := range intervals {
+		dead := func(context.Context, service.Service, int) error { return EvidenceError{Refused} }
+		witnessed(t, interval, dead, func(t *testing.T, p *Prober, o *owner) {
+			p.Witness(service.RESTPP, Refused, time.Now())
+			sleep(1500 * time.Millisecond)
+			for s := range service.Count {
+				if p.Verdict(s) != Down {
+					t.Errorf("interval %s: %s is %s", interval, s, p.Verdict(s))
+				}
+			}
+		})
+	}
+}
+
 func TestAServiceBehindALivingNginxIsDownWithinASecondOfLoad(t *testing.T) {
 	for _, interval := range intervals {
 		dead := func(_ context.Context, s service.Service, _ int) error {
