@@ -13,18 +13,20 @@ ARG CADDY_VERSION=2.11.9
 
 FROM --platform=$BUILDPLATFORM ${CADDY_IMAGE}:${CADDY_VERSION}-builder AS builder
 ARG CADDY_VERSION
-# A published version of the plugin, such as v1.0.0. Without one it is built from
-# this folder.
+# A published version of the plugin, such as 1.0.0, as the image's tag has it. Without
+# one it is built from this folder.
 ARG PLUGIN_VERSION=
 ARG TARGETOS
 ARG TARGETARCH
 ARG TARGETVARIANT
 WORKDIR /src
-COPY . .
+# Only what the binary is made of: nothing else of this folder builds it anew.
+COPY go.mod go.sum *.go ./
+COPY internal internal
 # The right to bind low ports is the binary's, since its user is not root.
 RUN --mount=type=cache,target=/root/.cache/go-build --mount=type=cache,target=/go/pkg/mod \
 	plugin=github.com/caddy-tigergraph/caddy-tigergraph && \
-	if [ -n "$PLUGIN_VERSION" ]; then with="$plugin@$PLUGIN_VERSION"; else with="$plugin@v0.0.0=/src"; fi && \
+	if [ -n "$PLUGIN_VERSION" ]; then with="$plugin@v${PLUGIN_VERSION#v}"; else with="$plugin@v0.0.0=/src"; fi && \
 	XCADDY_SETCAP=0 GOOS=$TARGETOS GOARCH=$TARGETARCH GOARM=${TARGETVARIANT#v} \
 		xcaddy build "v$CADDY_VERSION" --with "$with" --output /out/usr/bin/caddy && \
 	setcap cap_net_bind_service=+ep /out/usr/bin/caddy

@@ -44,9 +44,27 @@ func (adapter) Adapt(body []byte, options map[string]any) ([]byte, []caddyconfig
 		return nil, nil, err
 	}
 	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(expanded, options)
+	if err != nil {
+		err = blameLines(err, func(name string) error { return adaptWithout(name, body, options) })
+	}
 	// What became of the file is not what its author has formatted.
 	warnings = slices.DeleteFunc(warnings, func(w caddyconfig.Warning) bool { return strings.Contains(w.Message, "not formatted") })
 	return config, warnings, err
+}
+
+// adaptWithout tells what would be wrong if a variable were not set.
+func adaptWithout(unset string, body []byte, options map[string]any) error {
+	expanded, err := environment.Expand(body, func(name string) (string, bool) {
+		if name == unset {
+			return "", false
+		}
+		return os.LookupEnv(name)
+	}, environmentVariables)
+	if err != nil {
+		return err
+	}
+	_, _, err = caddyconfig.GetAdapter("caddyfile").Adapt(expanded, options)
+	return err
 }
 
 // environmentVariables are those of the Docker image.
@@ -60,9 +78,15 @@ var environmentVariables = map[string]environment.Variable{
 	"ACME_CA_ROOT":        {Check: checkFiles(1)},
 	"TLS":                 {Check: checkTLS},
 	"TRUSTED_PROXIES":     {Check: checkRanges},
-	"METRICS_ADDRESS":     {Check: checkPort},
+	"METRICS_ADDRESS":     {Check: checkInternalPort},
 	"LOG_LEVEL":           {Check: checkLogLevel},
 	"GRACE_PERIOD":        {Check: checkDuration},
+
+	"COOKIE_KEY_FILE":          {Check: checkCookieKeyFile},
+	"PREVIOUS_COOKIE_KEY_FILE": {Check: checkKeyFile, Needs: "COOKIE_KEY_FILE"},
+	"STATUS_ADDRESS":           {Check: checkStatusPort},
+	"ERROR_PAGE":               {Check: checkFiles(1)},
+	"CADDY_ADMIN":              {Check: checkAdmin},
 }
 
 // checkWord refuses what would be more than one word of a Caddyfile.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -26,7 +27,7 @@ func mayHaveBeenDone(w http.ResponseWriter, r *http.Request) (mayBe, failed bool
 	if policy, _ := choiceFor(r); policy == nil || service.Repeatable(r) {
 		return false, failed
 	}
-	return !failed || !isUnsent(failure), failed
+	return !failed || !isUnsent(r, failure), failed
 }
 
 // isWithinAnother reports whether another handler of ours is waiting for this one.
@@ -43,20 +44,57 @@ func isWithinAnother(w http.ResponseWriter) bool {
 	}
 }
 
+// responseRoutesKey is the key under which a proxy tells the routes for its answers
+// what it has got.
+const responseRoutesKey caddy.CtxKey = "reverse_proxy_handle_response_context"
+
+// statusPlaceholder is set by a proxy when it has got an answer.
+const statusPlaceholder = "http.reverse_proxy.status_code"
+
+// forgetAnswers has what another proxy was answered, as by a server that checks who may
+// come in, not be taken for an answer to this one.
+func forgetAnswers(r *http.Request) {
+	if r.Context().Value(responseRoutesKey) == nil {
+		return
+	}
+	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		replacer.Delete(statusPlaceholder)
+	}
+}
+
+// wasAnswered reports whether a proxy behind this handler has got an answer.
+func wasAnswered(r *http.Request) bool {
+	replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return false
+	}
+	_, answered := replacer.Get(statusPlaceholder)
+	return answered
+}
+
+// answeredError is what a route for a node's answers has made of one.
+type answeredError struct{ error }
+
+func (e answeredError) Unwrap() error { return e.error }
+
 // isUnsent reports whether an error of the proxy says that no byte of the request
 // reached any node. It is the error of the last attempt, but a request that must not
 // be carried out twice has no attempt after one that might have been.
-func isUnsent(err error) bool {
+func isUnsent(r *http.Request, err error) bool {
 	var dial reverseproxy.DialError
 	var unanswered *http1.UnansweredError
 	var unsendable *http1.RequestError
+	var answered answeredError
 	switch {
+	case errors.As(err, &answered):
+		return false
 	case errors.As(err, &dial), errors.As(err, &unsendable):
 		return true
 	case errors.As(err, &unanswered):
 		return !unanswered.Sent
 	}
-	// Without an attempt there is no node to ask; after one the proxy says 502.
+	// Without an attempt there is no node to ask; after one the proxy says 502, but a
+	// route for the node's answers may say 503 as well.
 	var failure caddyhttp.HandlerError
-	return errors.As(err, &failure) && failure.StatusCode == http.StatusServiceUnavailable
+	return errors.As(err, &failure) && failure.StatusCode == http.StatusServiceUnavailable && len(chosenFor(r)) == 0
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -101,7 +102,8 @@ func (p *Policy) startProbes() {
 	}
 }
 
-// stopProbes ends them, but for those that another policy wants.
+// stopProbes ends the probes of the policy's nodes, except those that another policy
+// wants.
 func (p *Policy) stopProbes() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -206,13 +208,21 @@ func (p *Policy) allMembers() []*member {
 	return all
 }
 
-// noteOpen warns, once, that the policy sends requests to nodes that are down by
-// their checks. A retry that has no other node left is no reason to.
+// noteOpen warns, once, that the policy sends requests to nodes that the checks are
+// against. A retry that has no other node left is no reason to.
 func (p *Policy) noteOpen(s service.Service) {
-	if !p.warnedOpen[s].Load() && p.failsOpen(s) && p.warnedOpen[s].CompareAndSwap(false, true) {
-		p.logger.Warn("every node is down by its health checks; requests are sent to them all the same",
-			zap.String("service", s.String()))
+	if p.warnedOpen[s].Load() {
+		return
 	}
+	best := p.outlook(s).Best
+	if !best.IsOpen() || !p.warnedOpen[s].CompareAndSwap(false, true) {
+		return
+	}
+	why := "every node is down by its health checks"
+	if best < balance.OpenDown {
+		why = "every node that is up is draining, or out by Caddy's passive checks or circuit breakers"
+	}
+	p.logger.Warn(why+"; requests are sent to them all the same", zap.String("service", s.String()))
 }
 
 // noteClosed makes the next such episode worth a warning, once this one is over.

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
@@ -409,3 +410,27 @@ func TestImpossibleSettingsAreRefused(t *testing.T) {
 }
 
 var _ HealthChecker = (*otherChecker)(nil)
+
+// A request that began before a node was forgotten still knows which cookie named it.
+func TestACookieOfANodeThatIsForgottenMeanwhileIsMissing(t *testing.T) {
+	p, _ := loadPolicy(t, dynamicPolicy)
+	stays := &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: "127.0.0.1:1"}
+	leaves := &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: "127.0.0.2:1"}
+	before := p.rosterFor(reverseproxy.UpstreamPool{leaves, stays})
+	gone := before.byDial[leaves.Dial]
+	pool := reverseproxy.UpstreamPool{stays}
+	p.rosterFor(pool)
+	now := time.Now()
+	p.forget(now)
+	p.asked.Store(true) // for the node that stays
+	p.forget(now.Add(2 * forgetAfter))
+	if p.roster.Load().members[gone.index] != nil {
+		t.Fatal("the node is not forgotten")
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header.Set("Cookie", p.cookie.name+"="+before.tokens.Current(gone.index)+"; "+p.cookie.name+"=bogus")
+	c := call{policy: p, pool: pool, roster: before, request: r}
+	if found := c.cutCookies(); found.place != balance.None || !found.several {
+		t.Errorf("%+v", found)
+	}
+}

@@ -69,7 +69,7 @@ func (o *outbox) open() {
 	o.drain()
 }
 
-// end returns what has not gone out. Nothing will any more.
+// end closes the outbox for good and returns the events that have not gone out.
 func (o *outbox) end() (left []nodeEvent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -95,7 +95,8 @@ func (o *outbox) drain() {
 	}()
 }
 
-// next takes an event out. If there is none, the goroutine that asks has to end.
+// next takes the oldest event out of the outbox. The goroutine that drains the outbox
+// has to end if there is none.
 func (o *outbox) next() (event nodeEvent, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

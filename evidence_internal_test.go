@@ -34,16 +34,26 @@ func TestAttemptsThroughTheProxysTransportAreBooked(t *testing.T) {
 		want    [service.Count]health.Outcome
 	}{
 		{name: "well", path: "/restpp/echo"},
-		{name: "refused", path: "/restpp/echo", prepare: func(n *tgnode.Node) error { n.Stop(); return nil },
-			want: [...]health.Outcome{health.Refused, health.Refused, health.Refused}},
-		{name: "packets dropped", path: "/", prepare: (*tgnode.Node).Blackhole,
-			want: [...]health.Outcome{health.TimedOut, health.TimedOut, health.TimedOut}},
-		{name: "closed", path: "/restpp/echo", prepare: fail(tgnode.RESTPP, tgnode.Close),
-			want: [...]health.Outcome{service.RESTPP: health.Broken}},
-		{name: "reset", path: "/gsqlserver/x", prepare: fail(tgnode.GSQL, tgnode.Reset),
-			want: [...]health.Outcome{service.GSQL: health.Broken, service.RESTPP: 0}},
-		{name: "dead", path: "/api/x", prepare: fail(tgnode.GUI, tgnode.Dead),
-			want: [...]health.Outcome{service.GUI: health.BadGateway, service.RESTPP: 0}},
+		{
+			name: "refused", path: "/restpp/echo", prepare: func(n *tgnode.Node) error { n.Stop(); return nil },
+			want: [...]health.Outcome{health.Refused, health.Refused, health.Refused},
+		},
+		{
+			name: "packets dropped", path: "/", prepare: (*tgnode.Node).Blackhole,
+			want: [...]health.Outcome{health.TimedOut, health.TimedOut, health.TimedOut},
+		},
+		{
+			name: "closed", path: "/restpp/echo", prepare: fail(tgnode.RESTPP, tgnode.Close),
+			want: [...]health.Outcome{service.RESTPP: health.Broken},
+		},
+		{
+			name: "reset", path: "/gsqlserver/x", prepare: fail(tgnode.GSQL, tgnode.Reset),
+			want: [...]health.Outcome{service.GSQL: health.Broken, service.RESTPP: 0},
+		},
+		{
+			name: "dead", path: "/api/x", prepare: fail(tgnode.GUI, tgnode.Dead),
+			want: [...]health.Outcome{service.GUI: health.BadGateway, service.RESTPP: 0},
+		},
 		{name: "dead Informant", path: "/informant/metrics", prepare: fail(tgnode.Informant, tgnode.Dead)},
 		{name: "client left", path: "/restpp/echo", ctx: left, prepare: func(n *tgnode.Node) error { n.Stop(); return nil }},
 		{name: "client's fault", path: "/restpp/echo", excused: true, prepare: fail(tgnode.RESTPP, tgnode.Close)},

@@ -87,6 +87,7 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if asyncquery.IsSubmit(r) {
 		ww.submission = new(asyncquery.Response)
 	}
+	forgetAnswers(r)
 	body := keepUpload(r)
 	returned := false
 	defer func() {
@@ -110,6 +111,7 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	err := next.ServeHTTP(ww, r)
 	returned = true
 	if err != nil && !ww.wroteHeader {
+		giveBackBody(r)
 		err = ww.answerError(err)
 	}
 	return err
@@ -233,6 +235,10 @@ func (w *responseWriter) answerError(err error) error {
 	var failure caddyhttp.HandlerError
 	if !errors.As(err, &failure) {
 		return err
+	}
+	if wasAnswered(w.request) && !service.Repeatable(w.request) {
+		failure.Err = answeredError{failure.Err}
+		return failure
 	}
 	switch failure.StatusCode {
 	case http.StatusServiceUnavailable:

@@ -90,7 +90,10 @@ var (
 
 // registerMetrics makes the metrics part of a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{probesTotal, probeDuration, transitionsTotal, selectionsTotal, displacedTotal, lookupsTotal, stateCollector{}} {
+	for _, collector := range []prometheus.Collector{
+		probesTotal, probeDuration, transitionsTotal, selectionsTotal, displacedTotal, lookupsTotal,
+		requestsTotal, requestDuration, retriesTotal, stateCollector{},
+	} {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &registered) {
 			return fmt.Errorf("registering metrics: %w", err)
@@ -164,6 +167,7 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 					}
 				case health.Down:
 					up[series{m.address, s}] = 0
+				case health.Unknown, health.Off: // has no series
 				}
 			}
 		}

@@ -1,5 +1,3 @@
-// Package tigergraph makes Caddy the edge in front of a TigerGraph cluster:
-// sessions stay on their node, and move when it dies.
 package tigergraph
 
 import (
@@ -135,6 +133,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
 	a.key.storage, a.operator.storage = ctx.Storage(), ctx.Storage()
+	if running := liveApps.newest(); running != nil {
+		a.operator.word = running.operator.known()
+	}
 	a.nodes, a.uses = make(map[string]*node), make(map[string]int)
 	pooled, _, _ := memoryPool.LoadOrNew("memories", func() (caddy.Destructor, error) { // which never fails
 		return &memories{
@@ -170,6 +171,7 @@ func (a *App) Start() error {
 			return err
 		}
 	}
+	a.readOperator()
 	for _, policy := range policies {
 		policy.startProbes()
 		policy.startLookups()
@@ -325,7 +327,7 @@ func (a *App) acquire(address string) *node {
 		return &node{address: address}, nil
 	})
 	a.nodes[address] = pooled.(*node)
-	a.nodes[address].follow(a.operator.known().Drains[address], time.Now())
+	a.nodes[address].follow(a.operator.known(), time.Now())
 	return a.nodes[address]
 }
 

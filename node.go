@@ -26,17 +26,24 @@ type node struct {
 	// since 1970.
 	session atomic.Int64
 
-	mu    sync.Mutex
-	said  fleet.Drain // by the operator
-	until time.Time   // when the drain ends by itself; zero: not
-	timer *time.Timer // which ends it
+	mu   sync.Mutex
+	said fleet.Drain // by the operator
+	// version is that of the word which said so.
+	version int64
+	until   time.Time   // when the drain ends by itself; zero: not
+	timer   *time.Timer // which ends it
 }
 
 // follow begins or ends a drain as the operator said. Its end is a matter of how much
 // time has passed, not of the wall clock.
-func (n *node) follow(said fleet.Drain, now time.Time) {
+func (n *node) follow(word fleet.Word, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if word.Version < n.version { // during a reload the other configuration may know more
+		return
+	}
+	n.version = word.Version
+	said := word.Drains[n.address]
 	if said.Is(n.said) {
 		return
 	}

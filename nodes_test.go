@@ -45,7 +45,7 @@ func TestNodesFromTheEnvironmentHaveTheDefaultPort(t *testing.T) {
 
 func TestAStandbyGetsNothing(t *testing.T) {
 	choose := selectFor(t, `{"policy":"tigergraph","standby":[{"name":"dr","nodes":["`+node2+`"]}],"health_check_off":true,"cookie":{"secrets":["s"]}}`, 3)
-	for _, client := range someClients(100) {
+	for _, client := range randomAddresses(100) {
 		for _, path := range []string{"/", "/restpp/echo"} {
 			if address, _ := choose(client, path, ""); address == node2 || address == "" {
 				t.Fatalf("%s is sent to %q", client, address)

@@ -48,7 +48,8 @@ func (a *App) statuses() []nodeStatus {
 	return statuses
 }
 
-// observe does so with the policies.
+// observe returns the statuses of the nodes, each with the policies that use the node
+// in this way.
 func (a *App) observe() []observation {
 	type identity struct {
 		address string
@@ -127,8 +128,8 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 		return nodeStatus{}, refuse(http.StatusBadRequest,
 			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", brief(longestDrain), brief(duration))
 	}
-	a.operator.saying.Lock()
-	defer a.operator.saying.Unlock()
+	saying.Lock()
+	defer saying.Unlock()
 	n, err := a.find(name)
 	if err != nil {
 		return nodeStatus{}, err
@@ -145,8 +146,8 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 
 // ready ends the drain of a node.
 func (a *App) ready(name string) (nodeStatus, error) {
-	a.operator.saying.Lock()
-	defer a.operator.saying.Unlock()
+	saying.Lock()
+	defer saying.Unlock()
 	n, err := a.find(name)
 	if err != nil {
 		return nodeStatus{}, err
@@ -158,7 +159,7 @@ func (a *App) ready(name string) (nodeStatus, error) {
 	return a.status(n), nil
 }
 
-// status returns one node's.
+// status returns the status of one node.
 func (a *App) status(n *node) nodeStatus {
 	for _, status := range a.statuses() {
 		if status.Address == n.address {
@@ -168,7 +169,7 @@ func (a *App) status(n *node) nodeStatus {
 	return nodeStatus{Address: n.address}
 }
 
-// find returns the node that is called so.
+// find returns the node that people call by this name.
 func (a *App) find(name string) (*node, error) {
 	nodes := make(map[string]*node)
 	for _, policy := range a.allPolicies() {

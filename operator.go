@@ -27,14 +27,15 @@ const (
 	wordTimeout = 10 * time.Second
 )
 
+// saying lets one command change the word at a time, also of two configurations during
+// a reload: of two drains at once, each could take the other's node for the one that
+// is left.
+var saying sync.Mutex
+
 // operatorWord is what the operator said, as an app knows it. Until it can be read,
 // and while it cannot, what was known last is in force.
 type operatorWord struct {
 	storage certmagic.Storage
-
-	// saying lets one command change the word at a time: of two drains at once, each
-	// could take the other's node for the one that is left.
-	saying sync.Mutex
 
 	mu       sync.Mutex
 	word     fleet.Word
@@ -50,15 +51,9 @@ func (o *operatorWord) known() fleet.Word {
 	return o.word
 }
 
-// inheritWord lets the app begin with what the running configuration knows, and then
-// with what its storage holds.
-func (a *App) inheritWord() {
-	if running := liveApps.newest(); running != nil {
-		word := running.operator.known()
-		a.operator.mu.Lock()
-		a.operator.word = word
-		a.operator.mu.Unlock()
-	}
+// readOperator lets the app begin with what the storage holds or, while it cannot be
+// read, with what the running configuration knows.
+func (a *App) readOperator() {
 	ctx, cancel := context.WithTimeout(a.ctx, wordTimeout)
 	defer cancel()
 	a.followWord(ctx)
@@ -115,8 +110,9 @@ func (a *App) followWord(ctx context.Context) (changed bool) {
 	}
 	o.failing = false
 	o.modified, o.size = stat.Modified, stat.Size
-	changed = word.Version != o.word.Version
-	o.word = word
+	if changed = word.Version > o.word.Version; changed {
+		o.word = word
+	}
 	return changed
 }
 
@@ -156,6 +152,9 @@ func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
 	case err != nil:
 		return failed("reading", err)
 	}
+	if known := o.known(); known.Version > word.Version { // the storage is another, or was reset
+		word = known
+	}
 	word = change(word)
 	text, err := word.Encode()
 	if err != nil {
@@ -164,9 +163,10 @@ func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
 	if err := o.storage.Store(ctx, wordPath, text); err != nil {
 		return failed("writing", err)
 	}
+	stat, err := o.storage.Stat(ctx, wordPath)
 	o.mu.Lock()
 	o.word = word
-	if stat, err := o.storage.Stat(ctx, wordPath); err == nil {
+	if err == nil {
 		o.modified, o.size = stat.Modified, stat.Size
 	}
 	o.mu.Unlock()
@@ -178,8 +178,8 @@ func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
 func (a *App) applyWord(word fleet.Word) {
 	now := time.Now()
 	a.mu.Lock()
-	for address, n := range a.nodes {
-		n.follow(word.Drains[address], now)
+	for _, n := range a.nodes {
+		n.follow(word, now)
 	}
 	a.mu.Unlock()
 	for _, policy := range a.allPolicies() {
@@ -269,8 +269,8 @@ func (a *App) switchTo(name string, drain time.Duration) ([]clusterStatus, error
 	if drain < 0 || drain > longestDrain {
 		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", brief(longestDrain), brief(drain))
 	}
-	a.operator.saying.Lock()
-	defer a.operator.saying.Unlock()
+	saying.Lock()
+	defer saying.Unlock()
 	var known []string
 	everywhere, found := true, false
 	for _, status := range a.clusterStatuses() {

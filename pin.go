@@ -19,6 +19,13 @@ type pins struct {
 	several bool
 }
 
+// pinned is the node that a valid cookie names, in the roster that said so: in the next
+// one its place may be another's, or nobody's.
+type pinned struct {
+	member  *member
+	current bool
+}
+
 // cutCookies removes our cookies from the request, for the node must not see them,
 // and returns what they say.
 func (c *call) cutCookies() pins {
@@ -27,7 +34,7 @@ func (c *call) cutCookies() pins {
 	if len(values) == 0 {
 		return found
 	}
-	var buffer [4]affinity.Pin
+	var buffer [4]pinned
 	count, valid := 0, buffer[:0]
 	tokens := c.tokens()
 	left := affinity.CutCookie(values, c.policy.cookie.name, func(value string) {
@@ -48,17 +55,17 @@ func (c *call) cutCookies() pins {
 				return
 			}
 		}
-		valid = append(valid, pin)
+		valid = append(valid, pinned{c.roster.members[pin.Node], pin.Current})
 	})
 	found.several = count > 1
 	for _, pin := range valid {
-		place := c.position(c.roster.members[pin.Node])
+		place := c.position(pin.member)
 		if place == balance.None { // it was removed from the pool
 			continue
 		}
 		serves := !found.several || c.standing(place, nil).Serves()
 		if found.place == balance.None || serves {
-			found.place, found.current = place, pin.Current
+			found.place, found.current = place, pin.current
 		}
 		if serves {
 			break

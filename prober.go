@@ -134,7 +134,6 @@ func (l lease) Changing(s service.Service, change health.Change) {
 
 // Changed implements health.Observer.
 func (l lease) Changed(s service.Service, change health.Change) {
-	standingChanges.Add(1)
 	countTransition(l.address, s.String(), change.Verdict.String())
 	switch change.Verdict {
 	case health.Down:
@@ -150,6 +149,7 @@ func (l lease) Changed(s service.Service, change health.Change) {
 		for _, policy := range l.app.allPolicies() {
 			policy.noteClosed(s)
 		}
+	case health.Unknown, health.Off: // is known to nobody who waits for news
 	}
 }
 

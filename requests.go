@@ -58,7 +58,7 @@ func codeLabel(code int) string {
 // that meets it again costs no look-up by label and no allocation.
 type requestCounters [service.Count]serviceCounters
 
-// serviceCounters count those for one service.
+// serviceCounters count the attempts at a node for one service.
 type serviceCounters struct {
 	mu       sync.Mutex // serializes changes of codes
 	codes    atomic.Pointer[[]codeCounter]

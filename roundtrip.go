@@ -119,8 +119,7 @@ func (t *Transport) send(r *http.Request, vars map[string]any, a *attempt) (*htt
 }
 
 // isShort reports whether a request has no body, or one that is short enough to be
-// read before it is sent, and whether the connection is the node's then until it has
-// answered.
+// read before it is sent, and asks for nothing that takes over its connection.
 func isShort(r *http.Request) bool {
 	if !once.IsEmpty(r) && (r.ContentLength <= 0 || r.ContentLength > http1.MostBody || len(r.TransferEncoding) > 0) {
 		return false
@@ -138,39 +137,53 @@ type keptBody struct {
 }
 
 // readBody reads the body of a request to its end, once: a proxy that tries again
-// has the same one.
+// has the same one, and a second proxy behind the first the same in another wrapping,
+// of which nothing is left to read.
 func (t *Transport) readBody(r *http.Request, vars map[string]any) ([]byte, error) {
 	if once.IsEmpty(r) {
 		return nil, nil
 	}
 	comparable := reflect.TypeOf(r.Body).Kind() == reflect.Pointer
-	if kept, is := vars[bodyKey].(*keptBody); is && comparable && kept.of == r.Body {
+	kept, is := vars[bodyKey].(*keptBody)
+	if is && comparable && kept.of == r.Body {
 		return kept.content, nil
 	}
 	content, err := http1.ReadBody(r.Body, r.ContentLength)
+	if err != nil && is && int64(len(kept.content)) == r.ContentLength {
+		return kept.content, nil
+	}
 	if err == nil && comparable && vars != nil {
 		vars[bodyKey] = &keptBody{r.Body, content}
 	}
 	return content, err
 }
 
-// clientError is that a client's body could not be read, or that the client is gone.
+// giveBackBody lets another proxy read the body of a request again, where one has read
+// it and sent it to nobody.
+func giveBackBody(r *http.Request) {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if kept, is := vars[bodyKey].(*keptBody); is && int64(len(kept.content)) == r.ContentLength {
+		r.Body = &wholeBody{kept.content}
+	}
+}
+
+// clientError returns the error for a client whose body could not be read, or who is
+// gone, and notes which of the two it is.
 func clientError(ctx context.Context, err error, a *attempt) error {
+	a.outcome = clientFault
+	var body *http1.ClientBodyError
+	if errors.As(err, &body) && body.Timeout() { // which over HTTP/1.1 ends the request as well
+		return caddyhttp.Error(http.StatusRequestTimeout, err)
+	}
 	if ctx.Err() != nil {
 		a.outcome = clientGone
 		return context.Cause(ctx)
 	}
-	a.outcome = clientFault
 	var known caddyhttp.HandlerError
 	if errors.As(err, &known) { // who limits bodies says so
 		return err
 	}
-	status := http.StatusBadRequest
-	var body *http1.ClientBodyError
-	if errors.As(err, &body) && body.Timeout() {
-		status = http.StatusRequestTimeout
-	}
-	return caddyhttp.Error(status, err)
+	return caddyhttp.Error(http.StatusBadRequest, err)
 }
 
 // wholeBody is a body that is in memory, and that may be sent once. It is not one of
@@ -207,7 +220,8 @@ type forwardProxy struct {
 
 type forwardProxyKey struct{}
 
-// askOnce has a network proxy asked once a request.
+// askOnce returns a function that asks which network proxy a request goes through,
+// unless that was asked for the request before.
 func askOnce(ask func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	return func(r *http.Request) (*url.URL, error) {
 		if said, is := r.Context().Value(forwardProxyKey{}).(forwardProxy); is {
@@ -217,7 +231,7 @@ func askOnce(ask func(*http.Request) (*url.URL, error)) func(*http.Request) (*ur
 	}
 }
 
-// mostInformational is how many informational answers come before the answer.
+// mostInformational is how many informational answers may come before the answer.
 const mostInformational = 500
 
 // goesWay watches a request on the way of Go's client.
@@ -261,10 +275,10 @@ func (t *Transport) sendGoesWay(r *http.Request, a *attempt) (*http.Response, er
 		return res, nil
 	}
 	switch {
-	case ctx.Err() != nil:
-		a.outcome = clientGone
 	case body.failure() != nil:
 		return nil, clientError(ctx, body.failure(), a)
+	case ctx.Err() != nil:
+		a.outcome = clientGone
 	case way.heard.Load():
 		a.outcome = garbled
 	case way.wrote.Load():

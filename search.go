@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"runtime/debug"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
@@ -18,17 +19,25 @@ func (c *call) searchQuery() *member {
 	if c.policy.host == nil || c.policy.host.Transport == nil {
 		return nil
 	}
-	// Who may not see a query is told that there is none; that is nobody else's answer.
+	// A client that may not see a query is told that there is none, so the answer holds
+	// only for requests with the same credentials.
 	authorization := c.request.Header.Get("Authorization")
+	// By the address, whatever clients are told apart by: they choose the rest.
+	address, _ := c.vars[caddyhttp.ClientIPVarKey].(string)
+	client := c.policy.prefixes.Key(address)
 	c.align()
 	for _, id := range asyncquery.Unknown(c.request.URL.RawQuery) {
 		s := search{
-			policy: c.policy, members: c.roster.members, id: id, authorization: authorization,
+			// Who has left a dynamic pool may be somebody else by now.
+			policy: c.policy, members: c.roster.byPool, id: id, authorization: authorization,
 			target: asyncquery.SearchTarget(c.request.URL.Path, c.request.URL.RawQuery, id),
+		}
+		if !asyncquery.MaySearch(s.target, authorization) {
+			continue
 		}
 		// The answer serves others, so it is asked for although this client may leave.
 		ctx := context.WithoutCancel(c.request.Context())
-		if c.policy.app.memories.searches.Do(id+"\x00"+authorization, func() { s.run(ctx) }) {
+		if c.policy.app.memories.searches.Do(client, id+"\x00"+authorization, func() { s.run(ctx) }) {
 			if m := c.rememberedHolder(); m != nil {
 				return m
 			}
@@ -54,14 +63,10 @@ func (s *search) run(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, asyncquery.SearchTimeout)
 	defer cancel()
 	answers := make(chan *member, len(s.members))
-	asked := 0
 	for _, m := range s.members {
-		if m != nil {
-			asked++
-			go func() { answers <- s.ask(ctx, m, target) }()
-		}
+		go func() { answers <- s.ask(ctx, m, target) }()
 	}
-	for range asked {
+	for range s.members {
 		if m := <-answers; m != nil {
 			s.policy.app.memories.queries.Remember(s.id, m.address)
 			return

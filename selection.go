@@ -45,7 +45,7 @@ func init() {
 // ------------|-------------
 // `{http.tigergraph.node}` | The address of the chosen node
 // `{http.tigergraph.service}` | `gui`, `gsql` or `restpp`
-// `{http.tigergraph.affinity}` | Why that node: `cookie`, `client_ip`, `header`, `fallback`, `least_conn`, `failover` (the client's own node could not be used), `moved` (to where it was moved then), `request_id` (it alone knows the asynchronous query), `fail_open`
+// `{http.tigergraph.affinity}` | Why that node: `cookie`, `client_ip`, `header`, `fallback`, `spread` (the fewest requests in flight for its weight), `session` (it knows the GSQL session), `request_id` (it alone knows the asynchronous query), `failover` (the client's own node could not be used), `moved` (to where the client was moved then), `standby` (no node of the active cluster could serve a read), `fail_open`
 type Policy struct {
 	// What keeps a client on its node:
 	//

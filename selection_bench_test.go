@@ -1,7 +1,6 @@
 package tigergraph_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,65 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	tigergraph "github.com/caddy-tigergraph/caddy-tigergraph"
-)
-
-// provisionHandler returns a proxy with this policy in front of so many nodes,
-// as the server would have it, but without a server.
-func provisionHandler(tb testing.TB, policy string, nodes int) *reverseproxy.Handler {
-	tb.Helper()
-	addresses := make([]string, nodes)
-	for i := range addresses {
-		addresses[i] = fmt.Sprintf("10.0.%d.%d:14240", i/250, i%250+1)
-	}
-	handler, err := tryProvision(tb, policy, addresses...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return handler
-}
-
-// tryProvision does the same for these nodes, unless the policy is refused.
-func tryProvision(tb testing.TB, policy string, addresses ...string) (*reverseproxy.Handler, error) {
-	tb.Helper()
-	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	upstreams := make([]map[string]string, len(addresses))
-	for i, address := range addresses {
-		upstreams[i] = map[string]string{"dial": address}
-	}
-	config, err := json.Marshal(map[string]any{
-		"upstreams":      upstreams,
-		"load_balancing": map[string]any{"selection_policy": json.RawMessage(policy)},
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", config)
-	if err != nil {
-		return nil, err
-	}
-	return module.(*reverseproxy.Handler), nil
-}
-
-// prepare makes a request as the server hands it to the proxy.
-func prepare(request *http.Request, writer http.ResponseWriter) *http.Request {
-	return caddyhttp.PrepareRequest(request, caddy.NewReplacer(), writer, &caddyhttp.Server{})
-}
-
-// nothing is a response writer that only has headers.
-type nothing struct{ header http.Header }
-
-func (w nothing) Header() http.Header       { return w.header }
-func (nothing) Write(b []byte) (int, error) { return len(b), nil }
-func (nothing) WriteHeader(int)             {}
-
-const (
-	oursByCookie   = `{"policy":"tigergraph","cookie":{"secrets":["benchmark"]}}`
-	oursByClientIP = `{"policy":"tigergraph","affinity":"client_ip"}`
-	oursByHeader   = `{"policy":"tigergraph","affinity":"header","header":"X-User"}`
-	oursByNothing  = `{"policy":"tigergraph","affinity":"none"}`
 )
 
 // BenchmarkSelect measures the choice of a node beside Caddy's own policies. The
@@ -152,6 +92,28 @@ func BenchmarkSelect(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkWeights shows that equal weights cost what no weights do, and unequal
+// ones a logarithm for each node.
+func BenchmarkWeights(b *testing.B) {
+	for _, bench := range []struct{ name, weights string }{
+		{"none", `{}`},
+		{"equal", fmt.Sprintf(`{%q:7,%q:7,%q:7}`, node1, node2, node3)},
+		{"unequal", fmt.Sprintf(`{%q:1,%q:2,%q:3}`, node1, node2, node3)},
+	} {
+		b.Run("weights="+bench.name, func(b *testing.B) {
+			handler := provisionHandler(b, `{"policy":"tigergraph","affinity":"client_ip","weights":`+bench.weights+`}`, 3)
+			s := newTurnstile("/restpp/echo")
+			b.ReportAllocs()
+			for b.Loop() {
+				s.reset()
+				if s.ask(handler) == "" {
+					b.Fatal("no node")
+				}
+			}
+		})
 	}
 }
 

@@ -95,12 +95,13 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		return s.serveJSON(w)
 	case statuspage.Events:
 		return s.serveEvents(w, r)
+	default:
+		header.Set("Content-Type", "text/html; charset=utf-8")
+		header.Set("Content-Security-Policy", statuspage.Policy)
+		header.Set("Referrer-Policy", "no-referrer")
+		_, err := w.Write(statuspage.Page)
+		return err
 	}
-	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", statuspage.Policy)
-	header.Set("Referrer-Policy", "no-referrer")
-	_, err := w.Write(statuspage.Page)
-	return err
 }
 
 func (s *Status) serveJSON(w http.ResponseWriter) error {

@@ -11,8 +11,8 @@ const (
 	// fewBytes is how much of a request's body Go's server reads by itself when the
 	// answer comes first.
 	fewBytes = 256 << 10
-	// The rest of an upload that is already answered is thrown away up to this much,
-	// for so long, and as long as it does not pause for longer than this.
+	// drainMost is how much is read of the rest of an upload that is already answered,
+	// drainFor how long it is read, and drainPause how long the client may pause.
 	drainMost  = 1 << 30
 	drainFor   = 30 * time.Second
 	drainPause = 5 * time.Second

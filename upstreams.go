@@ -227,13 +227,6 @@ func (s *upstreamSource) begin() {
 func (a *answers) endWaiting() { a.endFirst.Do(func() { close(a.first) }) }
 
 func (s *upstreamSource) keepAsking() {
-	defer s.answers.endWaiting()
-	defer func() {
-		if panicked := recover(); panicked != nil {
-			s.logger.Error("asking for nodes panicked; the last answer stays", zap.String("source", s.name),
-				zap.Any("panic", panicked), zap.ByteString("stack", debug.Stack()))
-		}
-	}()
 	for {
 		// Caddy's sources keep an answer for their refresh: a moment later it is old.
 		wait := s.refresh + 50*time.Millisecond
@@ -257,7 +250,7 @@ func (s *upstreamSource) ask() bool {
 	if err != nil {
 		return false
 	}
-	upstreams, err := s.UpstreamSource.GetUpstreams(r)
+	upstreams, err := s.nodesFor(r)
 	if s.ctx.Err() != nil {
 		return true // the configuration has ended, and with it the look-up
 	}
@@ -282,6 +275,19 @@ func (s *upstreamSource) ask() bool {
 		s.logger.Info("asking for nodes succeeds again", zap.String("source", s.name), zap.Strings("nodes", dials))
 	}
 	return true
+}
+
+// nodesFor asks the source. If it panics, that is a failure as any other: it is asked
+// again.
+func (s *upstreamSource) nodesFor(r *http.Request) (nodes []*reverseproxy.Upstream, err error) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			s.logger.Error("asking for nodes panicked; the last answer stays", zap.String("source", s.name),
+				zap.Any("panic", panicked), zap.ByteString("stack", debug.Stack()))
+			nodes, err = nil, errors.New("the source panicked")
+		}
+	}()
+	return s.UpstreamSource.GetUpstreams(r)
 }
 
 // UnmarshalCaddyfile sets up the sources. Syntax:

@@ -10,12 +10,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 	"golang.org/x/net/dns/dnsmessage"
 )
 
@@ -280,4 +283,35 @@ func TestDynamicSourcesMayBeWrittenWithoutTheDirective(t *testing.T) {
 	if err := new(Upstreams).Provision(ctx); err == nil {
 		t.Error("no source is accepted")
 	}
+}
+
+// panicking is a source that panics until it is mended.
+type panicking struct {
+	asked  atomic.Int32
+	mended atomic.Bool
+}
+
+func (p *panicking) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error) {
+	p.asked.Add(1)
+	if !p.mended.Load() {
+		panic("a bug")
+	}
+	return []*reverseproxy.Upstream{{Dial: "127.0.0.2:14240"}}, nil
+}
+
+func TestASourceThatPanicsIsAskedAgain(t *testing.T) {
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	source := new(panicking)
+	nodes := &Upstreams{sources: []*upstreamSource{{
+		UpstreamSource: source, name: "panicking", refresh: 10 * time.Millisecond, ctx: ctx, logger: zap.NewNop(),
+		answers: &answers{name: "panicking", first: make(chan struct{})},
+	}}}
+	nodes.begin()
+	until(t, "it has panicked twice", func() bool { return source.asked.Load() > 1 })
+	source.mended.Store(true)
+	until(t, "its nodes are known", func() bool {
+		got, _, err := nodes.askAs(t, "")
+		return err == nil && slices.Equal(got, []string{"127.0.0.2:14240"})
+	})
 }

@@ -325,7 +325,8 @@ func TestThePlaceholdersReachTheAccessLogAndHeaders(t *testing.T) {
 		eventually(t, "the node is in the access log", func() bool { return len(e.logs(`"node":"`+node.Addr()+`"`)) > 0 })
 		return node
 	}
-	check("/restpp/__echo", "client_ip", "restpp")
+	check("/restpp/__echo", "spread", "restpp")
+	check("/restpp/showprocesslist/__echo", "client_ip", "restpp")
 	check("/api/__echo", "client_ip", "gui")
 	first := check("/gsqlserver/__echo", "cookie", "gsql")
 	first.Stop()

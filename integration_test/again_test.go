@@ -59,6 +59,22 @@ func TestASecondProxyDoesNothingTwice(t *testing.T) {
 	}
 }
 
+// Our transport reads short bodies before it dials; Caddy's does not.
+func TestAnotherProxyGetsTheBodyOfWhatNeverLeft(t *testing.T) {
+	_, first := startCluster(t, 2)
+	_, second := startCluster(t, 1)
+	e := newEdge(t)
+	e.load(cluster(first, "health_check off") + "\nhandle_errors {\nreverse_proxy " + addresses(second) + "\n}")
+	for _, node := range first {
+		node.Stop()
+	}
+	const body = `{"vertices":{}}`
+	echo := e.newBrowser(2).do(http.MethodPost, "/restpp/__echo", []byte(body)).echo(t)
+	if echo.Node != second[0].Name() || echo.BodyBytes != int64(len(body)) {
+		t.Errorf("%s got %d bytes, want %d", echo.Node, echo.BodyBytes, len(body))
+	}
+}
+
 func TestASecondProxyGetsWhatNeverLeft(t *testing.T) {
 	firstCluster, first := startCluster(t, 2)
 	secondCluster, second := startCluster(t, 1)
@@ -87,5 +103,30 @@ func TestASecondProxyGetsWhatNeverLeft(t *testing.T) {
 	second[0].Stop()
 	if a := b.get("/gsql/v1/drop-all"); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || len(a.Cookies()) > 0 {
 		t.Errorf("nobody is left: %d %v", a.StatusCode, a.Header)
+	}
+}
+
+// The answer of a node that is turned into an error is an answer nevertheless.
+func TestASecondProxyDoesNotDoAgainWhatWasAnswered(t *testing.T) {
+	firstCluster, first := startCluster(t, 1)
+	secondCluster, second := startCluster(t, 1)
+	nobody := freeAddress(t)
+	for name, routes := range map[string]string{
+		"an error of 503":               "error 503",
+		"a proxy that reaches nobody":   "reverse_proxy " + nobody,
+		"a proxy without a node to ask": "reverse_proxy {\ndynamic a {\nname nowhere.invalid\nresolvers " + nobody + "\n}\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			first[0].SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Died})
+			e := newEdge(t)
+			e.load(cluster(first, "health_check off\n@broken status 5xx\nhandle_response @broken {\n"+routes+"\n}") +
+				"\nhandle_errors {\n" + cluster(second, "health_check off") + "\n}")
+			firstCluster.Ledger().Reset()
+			secondCluster.Ledger().Reset()
+			a := e.newBrowser(2).get("/gsql/v1/drop-all")
+			if once, again := firstCluster.Ledger().Total(), secondCluster.Ledger().Total(); once != 1 || again != 0 {
+				t.Errorf("%d: done %d times by the first, %d times by the second", a.StatusCode, once, again)
+			}
+		})
 	}
 }

@@ -76,7 +76,7 @@ func TestAFollowUpOfSeveralQueriesOrNone(t *testing.T) {
 	clients := e.clients(50)
 	var ids, at []string
 	for _, client := range clients {
-		id, node := submit(client, "q"), client.get("/restpp/__echo").served(t)
+		id, node := submit(client, "q"), client.where()
 		if !slices.Contains(at, node) {
 			ids, at = append(ids, id), append(at, node)
 		}
@@ -104,14 +104,14 @@ func TestAFollowUpOfSeveralQueriesOrNone(t *testing.T) {
 	}
 	// Without an id that is known, a client's own node answers.
 	for _, client := range clients {
-		own := client.get("/restpp/__echo").served(t)
+		own := client.where()
 		for _, query := range []string{"", "?requestid=all", "?requestid=nonesuch", "?requestid=%zz"} {
 			for _, node := range nodes {
 				node.ResetRequests()
 			}
 			client.get("/restpp/query_status" + query)
 			for _, node := range nodes {
-				if arrived := node.Count(tgnode.RESTPP); arrived > 0 && node.Name() != own {
+				if len(visitsOf(node)) > 0 && node.Name() != own { // whatever is looked for elsewhere
 					t.Errorf("query_status%s reached %s, want %s", query, node.Name(), own)
 				}
 			}
@@ -143,7 +143,7 @@ func TestOnlyItsNodeIsAskedForAQuery(t *testing.T) {
 	id := submit(clients[0], "q")
 	var holder *tgnode.Node
 	for _, node := range nodes {
-		if node.Name() == clients[0].get("/restpp/__echo").served(t) {
+		if node.Name() == clients[0].where() {
 			holder = node
 		}
 	}
@@ -173,9 +173,9 @@ func TestAQueryWaitsForANodeThatADynamicPoolLacks(t *testing.T) {
 		names.conn.LocalAddr().String() + "\nrefresh 10ms\n}\n}")
 	clients := e.clients(10)
 	id := submit(clients[0], "q")
-	holder := clients[0].get("/restpp/__echo").served(t)
+	holder := clients[0].where()
 	names.point("nodes.test.", slices.DeleteFunc(slices.Clone(nodes), func(n *tgnode.Node) bool { return n.Name() == holder })...)
-	eventually(t, "the edge does without the node", func() bool { return clients[0].get("/restpp/__echo").served(t) != holder })
+	eventually(t, "the edge does without the node", func() bool { return clients[0].where() != holder })
 	for _, client := range clients {
 		if a := client.get("/restpp/query_status?requestid=" + id); a.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("without its node: %d %s", a.StatusCode, a.body)
@@ -250,8 +250,8 @@ func TestAFollowUpIsNoSubmission(t *testing.T) {
 	e := newEdge(t)
 	e.load(cluster(nodes, "health_check off"))
 	clients := e.clients(20)
-	id, holder := submit(clients[0], "q"), clients[0].get("/restpp/__echo").served(t)
-	other := clients[slices.IndexFunc(clients, func(b *browser) bool { return b.get("/restpp/__echo").served(t) != holder })]
+	id, holder := submit(clients[0], "q"), clients[0].where()
+	other := clients[slices.IndexFunc(clients, func(b *browser) bool { return b.where() != holder })]
 	for path, claim := range map[string]string{
 		"/restpp/query_status": "/restpp/query_status?requestid=another", // as a follow-up
 		"/restpp/query/":       "/restpp/query/social/q",                 // as a submission

@@ -301,15 +301,15 @@ func (i *image) load(d *docker, name string, changes ...string) {
 // standIns makes images that stand for caddy:VERSION-builder, caddy:VERSION and
 // golang:alpine. Their compilers hand out what the real xcaddy and the real go
 // have built on this machine, to who asks for exactly that.
-func (d *docker) standIns(version, built, builtFromClone, stock, node string) {
+func (d *docker) standIns(version, published, clone, stock, node string) {
 	d.t.Helper()
 	caddyVersion := strings.TrimPrefix(newestCaddy(d.t), "v")
 
 	builder := newImage(d.t)
 	builder.shell()
 	builder.program("setcap", "/usr/sbin/setcap")
-	builder.copy(built, "/built/published")
-	builder.copy(builtFromClone, "/built/clone")
+	builder.copy(published, "/built/published")
+	builder.copy(clone, "/built/clone")
 	builder.file("/usr/bin/xcaddy", []byte(`#!/bin/sh
 set -eu
 case "$*" in
@@ -354,27 +354,30 @@ cp /built/tgnode /out/tgnode
 // the official ones, and the plugin is the working tree, published on disk.
 func TestDocker(t *testing.T) {
 	d := newDocker(t)
-	proxy, version := publish(t)
-	folder := t.TempDir()
-	built, builtFromClone, stock, node := folder+"/published", folder+"/clone", folder+"/stock", folder+"/tgnode"
-	xcaddy(t, proxy, "build", newestCaddy(t), "--with", modulePath+"@"+version, "--output", built)
-	xcaddy(t, proxy, "build", newestCaddy(t), "--with", modulePath+"@v0.0.0=.", "--output", builtFromClone)
-	xcaddy(t, proxy, "build", newestCaddy(t), "--output", stock)
+	published, version := built(t, newestCaddy(t), modulePath)
+	clone, _ := built(t, newestCaddy(t), theClone)
+	stock, _ := built(t, newestCaddy(t))
+	node := filepath.Join(t.TempDir(), "tgnode")
 	build := exec.Command("go", "build", "-trimpath", "-o", node, "./cmd/tgnode")
 	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	d.standIns(version, built, builtFromClone, stock, node)
+	d.standIns(version, published, clone, stock, node)
 
 	edge := d.prefix + "edge"
-	t.Cleanup(func() { d.try("rmi", "--force", edge, edge+"-clone", edge+"-builder", d.prefix+"node") })
+	t.Cleanup(func() {
+		d.try("rmi", "--force", edge, edge+"-clone", edge+"-builder", d.prefix+"node", d.prefix+"node-builder")
+	})
 	from := []string{"--build-arg", "CADDY_IMAGE=" + d.prefix + "caddy"}
-	d.run(append([]string{"build", "--tag", edge, "--build-arg", "PLUGIN_VERSION=" + version}, append(from, ".")...)...)
+	d.run(append([]string{"build", "--tag", edge, "--build-arg", "PLUGIN_VERSION=" + strings.TrimPrefix(version, "v")}, append(from, ".")...)...)
 	d.run(append([]string{"build", "--tag", edge + "-clone"}, append(from, ".")...)...)
 	d.run(append([]string{"build", "--tag", edge + "-builder", "--target", "builder"}, append(from, ".")...)...)
-	d.run("build", "--tag", d.prefix+"node", "--file", "deploy/docker/node.Dockerfile",
-		"--build-arg", "GO_IMAGE="+d.prefix+"golang", "--build-arg", "GO_VERSION=stand-in", ".")
+	node = d.prefix + "node"
+	for _, arguments := range [][]string{{"--tag", node}, {"--tag", node + "-builder", "--target", "builder"}} {
+		d.run(slices.Concat([]string{"build", "--file", "deploy/docker/node.Dockerfile", "--build-arg", "GO_IMAGE=" + d.prefix + "golang", "--build-arg", "GO_VERSION=stand-in"},
+			arguments, []string{"."})...)
+	}
 
 	test := dockerTest{docker: d, image: edge, version: version}
 	for _, step := range []struct {
@@ -385,6 +388,7 @@ func TestDocker(t *testing.T) {
 		{"what the image says of itself", test.testMetadata},
 		{"a wrong variable ends it with a message", test.testVariables},
 		{"a Caddyfile of one's own", test.testOwnCaddyfile},
+		{"a key from a secret's file, and a reload", test.testSecretAndReload},
 		{"three nodes, ACME and failures", test.testCluster},
 		{"the guide's command", test.testGuide},
 		{"docker compose up", test.testCompose},
@@ -405,33 +409,39 @@ type dockerTest struct {
 }
 
 func (d *dockerTest) testContext(t *testing.T) {
-	container := d.prefix + "context"
-	t.Cleanup(func() { d.try("rm", "--force", container) })
-	d.run("create", "--name", container, d.prefix+"edge-builder", "sh")
-	source := t.TempDir()
-	d.run("cp", container+":/src", source)
-	var size int64
-	err := filepath.WalkDir(source, func(file string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+	for image, program := range map[string]string{"edge-builder": ".", "node-builder": "./cmd/tgnode"} {
+		container := d.prefix + image + "-context"
+		t.Cleanup(func() { d.try("rm", "--force", container) })
+		d.run("create", "--name", container, d.prefix+image, "sh")
+		source := t.TempDir()
+		d.run("cp", container+":/src", source)
+		var size int64
+		err := filepath.WalkDir(source, func(file string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			info, err := entry.Info()
+			size += info.Size()
+			name := strings.TrimPrefix(file, source)
+			if strings.HasSuffix(file, "_test.go") || strings.Contains(file, ".git") {
+				t.Errorf("%s is in the context", name)
+			}
+			if image == "edge-builder" && entry.Name() == "Caddyfile" {
+				t.Errorf("a change of %s builds the binary anew", name)
+			}
 			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		info, err := entry.Info()
-		size += info.Size()
-		if strings.HasSuffix(file, "_test.go") || strings.Contains(file, ".git") {
-			t.Errorf("%s is in the context", strings.TrimPrefix(file, source))
+		if size > 2<<20 {
+			t.Errorf("the context is of %d bytes", size)
 		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if size > 2<<20 {
-		t.Errorf("the context is of %d bytes", size)
-	}
-	build := exec.Command("go", "build", "-o", os.DevNull, ".", "./cmd/tgnode")
-	build.Dir = filepath.Join(source, "src")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Errorf("the context cannot be built: %v\n%s", err, output)
+		build := exec.Command("go", "build", "-o", os.DevNull, program)
+		build.Dir, build.Env = filepath.Join(source, "src"), append(os.Environ(), "GOWORK=off")
+		if output, err := build.CombinedOutput(); err != nil {
+			t.Errorf("the context of %s cannot be built: %v\n%s", image, err, output)
+		}
 	}
 }
 
@@ -453,7 +463,7 @@ func (d *dockerTest) testMetadata(t *testing.T) {
 		"{{json .Config.ExposedPorts}}":                                `{"443/tcp":{},"443/udp":{},"80/tcp":{}}`,
 		"{{json .Config.Volumes}}":                                     `{"/config":{},"/data":{}}`,
 		"{{json .Config.Healthcheck.Test}}":                            `["CMD","caddy","tigergraph","status","--alive"]`,
-		`{{index .Config.Labels "org.opencontainers.image.version"}}`:  d.version,
+		`{{index .Config.Labels "org.opencontainers.image.version"}}`:  strings.TrimPrefix(d.version, "v"), // as the tag is
 		`{{index .Config.Labels "org.opencontainers.image.licenses"}}`: "Apache-2.0",
 		`{{index .Config.Labels "org.opencontainers.image.source"}}`:   "https://" + modulePath,
 	} {
@@ -478,6 +488,9 @@ func (d *dockerTest) testVariables(t *testing.T) {
 		{[]string{site, "TIGERGRAPH_NODES=m1,m2"}, []string{"the environment variable TIGERGRAPH_NODES is wrong: separate the nodes by blanks"}},
 		{[]string{site, nodes, "COOKIE_KEY=short"}, []string{"the environment variable COOKIE_KEY is wrong"}},
 		{[]string{site, nodes, "TLS=off"}, []string{"the environment variable TLS is wrong"}},
+		{[]string{site, nodes, "METRICS_ADDRESS=:443"}, []string{"the environment variable METRICS_ADDRESS is wrong"}},
+		{[]string{site, nodes, "COOKIE_KEY_FILE=/run/secrets/nonesuch"}, []string{"the environment variable COOKIE_KEY_FILE is wrong"}},
+		{[]string{site, nodes, "TIGERGRAPH_OPTIONS=slow_strat 1m"}, []string{"the environment variable TIGERGRAPH_OPTIONS is wrong"}},
 	} {
 		arguments := []string{"run", "--rm"}
 		for _, variable := range test.variables {
@@ -512,6 +525,28 @@ func (d *dockerTest) testOwnCaddyfile(t *testing.T) {
 		if !strings.Contains(status, want) {
 			t.Errorf("the process's status lacks %q:\n%s", want, status)
 		}
+	}
+}
+
+func (d *dockerTest) testSecretAndReload(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "cookie_key")
+	if err := os.WriteFile(secret, []byte("0123456789abcdef\n"), 0o644); err != nil { // another user reads it
+		t.Fatal(err)
+	}
+	container := d.start("secret", "--volume", secret+":/run/secrets/cookie_key:ro",
+		"--env", "SITE=http://graph.example.com", "--env", "TIGERGRAPH_NODES=m1 m2", "--env", "COOKIE_KEY_FILE=/run/secrets/cookie_key", d.image)
+	eventually(t, "the edge knows its nodes", func() bool {
+		output, _ := d.try("exec", container, "caddy", "tigergraph", "status", "--alive")
+		return strings.Contains(output, "m2:14240")
+	})
+	// What people type first says what to type, and that works.
+	reload := []string{"exec", container, "caddy", "reload", "--config", "/etc/caddy/Caddyfile"}
+	if output, err := d.try(reload...); err == nil || !strings.Contains(output, "caddy_reload_needs:--adapter=tigergraph") {
+		t.Errorf("without the adapter: %v\n%s", err, output)
+	}
+	d.run(append(reload, "--adapter", "tigergraph")...)
+	if logs := d.run("logs", container); strings.Contains(logs, "0123456789abcdef") {
+		t.Errorf("the key is in the log:\n%s", logs)
 	}
 }
 

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -157,8 +159,30 @@ func (p *prometheus) query(query string) series {
 	return found.Result
 }
 
+// scrapeConfigs returns those of deploy/grafana/README.md, with these values in
+// place of the README's.
+func scrapeConfigs(t *testing.T, changes ...[2]string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(grafanaFolder, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	configs := ""
+	for _, block := range strings.Split(string(content), "```yaml\nscrape_configs:\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		configs += block
+	}
+	for _, change := range changes {
+		if strings.Count(configs, change[0]) != 1 {
+			t.Fatalf("the README has %q %d times:\n%s", change[0], strings.Count(configs, change[0]), configs)
+		}
+		configs = strings.Replace(configs, change[0], change[1], 1)
+	}
+	return "scrape_configs:\n" + configs
+}
+
 // startPrometheus starts one with the alert rules.
-func startPrometheus(t *testing.T, target string) *prometheus {
+func startPrometheus(t *testing.T, scrapeConfigs string) *prometheus {
 	t.Helper()
 	program := needProgram(t, "prometheus")
 	rules, err := filepath.Abs(filepath.Join(grafanaFolder, "alerts.yml"))
@@ -167,12 +191,7 @@ func startPrometheus(t *testing.T, target string) *prometheus {
 	}
 	folder := t.TempDir()
 	config := filepath.Join(folder, "prometheus.yml")
-	content := fmt.Sprintf(`global: {scrape_interval: 1s, evaluation_interval: 1s}
-rule_files: [%q]
-scrape_configs:
-  - job_name: caddy
-    static_configs: [{targets: [%q]}]
-`, rules, target)
+	content := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\n%s", rules, scrapeConfigs)
 	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -202,6 +221,67 @@ scrape_configs:
 	return p
 }
 
+// alerts returns how many of each alert are pending or firing.
+func (p *prometheus) alerts() map[string]int {
+	p.t.Helper()
+	var found struct {
+		Alerts []struct{ Labels map[string]string }
+	}
+	p.ask("alerts", nil, &found)
+	counts := make(map[string]int)
+	for _, alert := range found.Alerts {
+		counts[alert.Labels["alertname"]]++
+	}
+	return counts
+}
+
+// rulesWork fails if Prometheus could not compute a rule.
+func (p *prometheus) rulesWork() {
+	p.t.Helper()
+	var rules struct {
+		Groups []struct {
+			Rules []struct{ Name, Health, LastError string }
+		}
+	}
+	p.ask("rules", nil, &rules)
+	if len(rules.Groups) < 4 {
+		p.t.Errorf("%d groups of rules", len(rules.Groups))
+	}
+	for _, group := range rules.Groups {
+		for _, rule := range group.Rules {
+			if rule.Health != "ok" {
+				p.t.Errorf("%s: %s %s", rule.Name, rule.Health, rule.LastError)
+			}
+		}
+	}
+}
+
+// page returns what is served under a URL.
+func page(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// requestMetrics are of the requests themselves, which an edge counts by its transport
+// or its middleware.
+var requestMetrics = regexp.MustCompile(`caddy_tigergraph_(requests_total|request_duration_seconds|requests_in_flight|retries_total)`)
+
+// served tells whether a page of metrics has what a query is about. Only metrics of
+// requests may be missing.
+func served(page, query string) bool {
+	name := requestMetrics.FindString(query)
+	return name == "" || strings.Contains(page, "\n"+name)
+}
+
 // Grafana itself is in no distribution's package that a test could count on, so
 // its part is played by the queries of the panels.
 func TestThePanelsOfTheDashboardFindWhatTheyAskFor(t *testing.T) {
@@ -210,7 +290,7 @@ func TestThePanelsOfTheDashboardFindWhatTheyAskFor(t *testing.T) {
 	address := freeAddress(t)
 	edge := startProcess(t, caddyBinary, processOptions(t.TempDir())+"metrics\n}\nhttp://"+address+" {\nmetrics /metrics\n"+behind(nodes, quick)+"\n}\n")
 	edge.listening(address)
-	p := startPrometheus(t, address)
+	p := startPrometheus(t, scrapeConfigs(t, [2]string{"edge-1:9180, edge-2:9180", address}))
 	eventually(t, "all nodes are scraped", func() bool { return len(p.query("caddy_tigergraph_node_up == 1")) == 9 })
 
 	// Something of everything: a service that is down everywhere, another on one
@@ -224,6 +304,7 @@ func TestThePanelsOfTheDashboardFindWhatTheyAskFor(t *testing.T) {
 	eventually(t, "the fall of the service is scraped", func() bool { return len(p.query(`caddy_tigergraph_fail_open{service="gsql"} == 1`)) == 1 })
 	b.get("/api/__echo")
 	b.get("/gsqlserver/__echo")
+	scraped := page(t, "http://"+address+"/metrics")
 	eventually(t, "the lost browser is scraped", func() bool { return len(p.query("caddy_tigergraph_displaced_total > 0")) == 1 })
 
 	want := map[string]string{
@@ -231,6 +312,10 @@ func TestThePanelsOfTheDashboardFindWhatTheyAskFor(t *testing.T) {
 	}
 	for _, panel := range readDashboard(t).Panels {
 		for _, target := range panel.Targets {
+			if !served(scraped, target.Expr) {
+				p.query(substitute(target.Expr)) // which must be understood
+				continue
+			}
 			value := want[panel.Title]
 			eventually(t, panel.Title+" shows something, "+value, func() bool {
 				found := p.query(substitute(target.Expr))
@@ -254,30 +339,76 @@ func TestThePanelsOfTheDashboardFindWhatTheyAskFor(t *testing.T) {
 	}
 
 	// The rules see the same.
-	alerts := func() map[string]int {
-		var found struct {
-			Alerts []struct{ Labels map[string]string }
-		}
-		p.ask("alerts", nil, &found)
-		counts := make(map[string]int)
-		for _, alert := range found.Alerts {
-			counts[alert.Labels["alertname"]]++
-		}
-		return counts
-	}
 	eventually(t, "the alerts are pending", func() bool {
-		counts := alerts()
+		counts := p.alerts()
 		return counts["TigerGraphNodeDown"] == 5 && counts["TigerGraphServiceDown"] == 1 && counts["TigerGraphFailOpen"] == 1
 	})
-	var rules struct {
-		Groups []struct {
-			Rules []struct{ Name, Health, LastError string }
+	for _, alert := range []string{"TigerGraphEdgeDown", "TigerGraphNoEdge", "TigerGraphEdgeWithoutNodes", "TigerGraphReloadFailed"} {
+		if count := p.alerts()[alert]; count != 0 {
+			t.Errorf("%d %s of an edge that answers", count, alert)
 		}
 	}
-	p.ask("rules", nil, &rules)
-	for _, rule := range rules.Groups[0].Rules {
-		if rule.Health != "ok" {
-			t.Errorf("%s: %s %s", rule.Name, rule.Health, rule.LastError)
-		}
+	p.rulesWork()
+
+	// An edge that is dead takes its series along, but for the alerts about it.
+	if err := edge.command.Process.Kill(); err != nil {
+		t.Fatal(err)
 	}
+	eventually(t, "the edge's death is noticed", func() bool {
+		counts := p.alerts()
+		return counts["TigerGraphEdgeDown"] == 1 && counts["TigerGraphNoEdge"] == 1 && counts["TigerGraphNodeDown"] == 0
+	})
+}
+
+// The certificate, the way in and the configuration are watched by metrics that are
+// not ours.
+func TestTheAlertsAboutCertificatesAndReloads(t *testing.T) {
+	needProgram(t, "prometheus")
+	exporter, err := exec.LookPath("prometheus-blackbox-exporter")
+	if err != nil {
+		t.Skip("there is no blackbox exporter; on Debian: apt-get install prometheus-blackbox-exporter")
+	}
+	modules := filepath.Join(t.TempDir(), "blackbox.yml")
+	if err := os.WriteFile(modules, []byte("modules: {http_2xx: {prober: http, http: {preferred_ip_protocol: ip4, tls_config: {insecure_skip_verify: true}}}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	probing := freeAddress(t)
+	command := exec.Command(exporter, "--config.file="+modules, "--web.listen-address="+probing)
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill() // it may have ended
+		_ = command.Wait()
+	})
+
+	_, nodes := startCluster(t, 1)
+	admin, metrics, site := freeAddress(t), freeAddress(t), freeAddress(t)
+	_, port, _ := net.SplitHostPort(site)
+	options := strings.Replace(processOptions(t.TempDir()), "admin off", "admin "+admin, 1)
+	edge := startProcess(t, caddyBinary, options+"skip_install_trust\nmetrics\n}\nhttp://"+metrics+" {\nmetrics /metrics\n}\n"+
+		"https://localhost:"+port+" {\ntls internal\n"+behind(nodes, quick)+"\n}\n")
+	edge.listening(site)
+	p := startPrometheus(t, scrapeConfigs(t, [2]string{"edge-1:9180, edge-2:9180", metrics},
+		[2]string{"https://graph.example.com", "https://localhost:" + port}, [2]string{"localhost:9115", probing}))
+	// Certificates of Caddy's own authority last twelve hours.
+	eventually(t, "the end of the certificate is near", func() bool { return p.alerts()["TigerGraphCertificateEnds"] == 1 })
+	if count := p.alerts()["TigerGraphEdgeUnreachable"]; count != 0 {
+		t.Error("a site that answers is called unreachable")
+	}
+
+	response, err := http.Post("http://"+admin+"/load", "application/json", strings.NewReader(`{"apps": {"http": {"servers": {"a": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [{"handler": "nonsense"}]}]}}}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode == http.StatusOK {
+		t.Fatal("nonsense was loaded")
+	}
+	eventually(t, "the failed reload is noticed", func() bool { return p.alerts()["TigerGraphReloadFailed"] == 1 })
+
+	nodes[0].Stop()
+	eventually(t, "the site is noticed to fail", func() bool { return p.alerts()["TigerGraphEdgeUnreachable"] == 1 })
+	eventually(t, "its clients' errors are noticed", func() bool { return p.alerts()["TigerGraphEdgeErrors"] == 1 })
+	p.rulesWork()
 }

@@ -157,10 +157,14 @@ func TestTheReadmesMetricsAreThoseThereAre(t *testing.T) {
 		slices.Sort(labels)
 		said[row[1]] = strings.Join(labels, ",")
 	}
-	_, nodes := startCluster(t, 2)
+	nodes, port := startNeighbours(t, 2)
+	names := startNameServer(t, port)
+	names.point("nodes.test.", nodes...)
 	e, a := newAdminEdge(t)
-	e.load("reverse_proxy " + addresses(nodes) + " {\nlb_retries 1\nlb_policy tigergraph {\n" + quick + "\n}\n}")
+	e.load("handle /dynamic/* {\ntigergraph {\nhealth_check off\ndynamic a {\nname nodes.test\nport " + port + "\nversions ipv4\nresolvers " +
+		names.conn.LocalAddr().String() + "\n}\n}\n}\n" + cluster(nodes, quick))
 	a.allUp()
+	e.newBrowser(3).get("/dynamic/")
 	b := e.newBrowser(2)
 	home := named(t, nodes, b.login())
 	home.Stop()

@@ -112,3 +112,33 @@ func TestABogusIDCostsOneRoundOfReads(t *testing.T) {
 		t.Errorf("%d requests cost %d reads, want one round of 3 besides", times, count)
 	}
 }
+
+// Its address may be another machine's by now, which must not get credentials.
+func TestANodeThatLeftIsNotSearched(t *testing.T) {
+	nodes, port := startNeighbours(t, 3)
+	names := startNameServer(t, port)
+	e := newEdge(t)
+	names.point("searched.test.", nodes...)
+	e.load("tigergraph {\ndynamic a {\nname searched.test\nport " + port + "\nversions ipv4\nresolvers " +
+		names.conn.LocalAddr().String() + "\nrefresh 20ms\n}\n" + quick + "\n}")
+	if a := e.stranger(2).get("/restpp/query_status?requestid=first", "Authorization", "Bearer secret"); a.StatusCode != http.StatusOK {
+		t.Fatalf("%d %s", a.StatusCode, a.body)
+	}
+	if searches(nodes[:1]) == 0 {
+		t.Fatal("the first node is not searched while it is there")
+	}
+	names.point("searched.test.", nodes[1:]...)
+	eventually(t, "the first node has left", func() bool {
+		for host := byte(2); host < 22; host++ {
+			if e.stranger(host).get("/api/__echo").echo(t).Node == nodes[0].Name() {
+				return false
+			}
+		}
+		return true
+	})
+	nodes[0].ResetRequests()
+	e.stranger(2).get("/restpp/query_status?requestid=second", "Authorization", "Bearer secret")
+	if count := searches(nodes[:1]); count != 0 {
+		t.Errorf("a node that has left was asked %d times", count)
+	}
+}

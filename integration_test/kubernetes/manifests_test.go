@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,18 @@ func the[T runtime.Object](t *testing.T, objects []runtime.Object) (object T) {
 	return object
 }
 
+// serviceOf returns the Service of a name.
+func serviceOf(t *testing.T, objects []runtime.Object, name string) *corev1.Service {
+	t.Helper()
+	for _, object := range objects {
+		if service, ok := object.(*corev1.Service); ok && service.Name == name {
+			return service
+		}
+	}
+	t.Fatalf("there is no Service %s", name)
+	return nil
+}
+
 func TestEveryManifestIsWhatTheAPIKnows(t *testing.T) {
 	files, err := filepath.Glob(folder + "/*.yaml")
 	if err != nil {
@@ -122,7 +135,7 @@ func TestWhatTheAPIDoesNotKnowIsRefused(t *testing.T) {
 
 func TestThePartsFitTogether(t *testing.T) {
 	objects := build(t, filesys.MakeFsOnDisk(), folder)
-	deployment, service := the[*appsv1.Deployment](t, objects), the[*corev1.Service](t, objects)
+	deployment, service := the[*appsv1.Deployment](t, objects), serviceOf(t, objects, "caddy-tigergraph")
 	pod := deployment.Spec.Template
 	selects := func(what string, selector *metav1.LabelSelector) {
 		t.Helper()
@@ -138,6 +151,7 @@ func TestThePartsFitTogether(t *testing.T) {
 	for _, spread := range pod.Spec.TopologySpreadConstraints {
 		selects("the spreading", spread.LabelSelector)
 	}
+	selects("what keeps the edges apart", pod.Spec.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution[0].PodAffinityTerm.LabelSelector)
 	if name := the[*corev1.ServiceAccount](t, objects).Name; pod.Spec.ServiceAccountName != name {
 		t.Errorf("the account is %s, the pods use %s", name, pod.Spec.ServiceAccountName)
 	}
@@ -165,14 +179,32 @@ func TestThePartsFitTogether(t *testing.T) {
 		known("the probe of "+what, probe.HTTPGet.Port)
 	}
 
+	// The nodes are the operator's pods, ready or not, and may be reached.
+	nodes, policy := serviceOf(t, objects, "caddy-tigergraph-nodes"), the[*networkingv1.NetworkPolicy](t, objects)
+	if nodes.Spec.ClusterIP != corev1.ClusterIPNone || !nodes.Spec.PublishNotReadyAddresses {
+		t.Errorf("the nodes' Service is %+v", nodes.Spec)
+	}
+	if !slices.Contains(policy.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) {
+		t.Error("the edge may reach everything")
+	}
+	reached := policy.Spec.Egress[0]
+	if s, err := metav1.LabelSelectorAsSelector(reached.To[0].PodSelector); err != nil || !s.Matches(labels.Set(nodes.Spec.Selector)) || s.Matches(labels.Set(pod.Labels)) {
+		t.Errorf("the edge may reach %v: %v", s, err)
+	}
+	if reached.Ports[0].Port.IntVal != nodes.Spec.Ports[0].Port || !strings.Contains(caddyfileOf(objects), "port "+reached.Ports[0].Port.String()+"\n") {
+		t.Errorf("the edge may reach the port %s", reached.Ports[0].Port)
+	}
+	if rest := policy.Spec.Egress[1]; len(rest.To) != 0 || len(rest.Ports) != 2 || rest.Ports[0].Port.IntVal != 53 || rest.Ports[1].Port.IntVal != 53 {
+		t.Errorf("beside nodes it may reach %+v", rest)
+	}
+
 	// What the pod reads exists: ConfigMaps here, Secrets by the guide.
 	var configMaps []string
 	environment := make(map[string]bool)
-	caddyfile := ""
+	caddyfile := caddyfileOf(objects)
 	for _, object := range objects {
 		if configMap, ok := object.(*corev1.ConfigMap); ok {
 			configMaps = append(configMaps, configMap.Name)
-			caddyfile += configMap.Data["Caddyfile"]
 			for _, from := range container.EnvFrom {
 				if from.ConfigMapRef.Name == configMap.Name {
 					for name := range configMap.Data {
@@ -211,9 +243,19 @@ func TestThePartsFitTogether(t *testing.T) {
 	}
 	// Requests have the time that Caddy gives them.
 	grace := time.Duration(*pod.Spec.TerminationGracePeriodSeconds) * time.Second
-	if !strings.Contains(caddyfile, "shutdown_delay 10s") || !strings.Contains(caddyfile, "grace_period 2m") || grace <= 10*time.Second+2*time.Minute {
+	if !strings.Contains(caddyfile, "shutdown_delay 10s") || !strings.Contains(caddyfile, "grace_period 120s") || grace <= 10*time.Second+2*time.Minute {
 		t.Errorf("the pod is killed after %s", grace)
 	}
+}
+
+// caddyfileOf returns the Caddyfile among the objects.
+func caddyfileOf(objects []runtime.Object) (caddyfile string) {
+	for _, object := range objects {
+		if configMap, ok := object.(*corev1.ConfigMap); ok {
+			caddyfile += configMap.Data["Caddyfile"]
+		}
+	}
+	return caddyfile
 }
 
 // The rules of the restricted Pod Security Standard, and a read-only root.
@@ -266,6 +308,9 @@ func overlay(t *testing.T, change func(kustomization string) string, further map
 		t.Fatal(err)
 	}
 	for _, file := range files {
+		if filepath.Base(file) == "podmonitor" {
+			continue // a component, which the guide's overlay is without
+		}
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -290,14 +335,17 @@ const image = "ghcr.io/caddy-tigergraph/caddy-tigergraph"
 // The overlay of the guide changes what it says it changes.
 func TestTheGuidesOverlay(t *testing.T) {
 	base := the[*appsv1.Deployment](t, build(t, filesys.MakeFsOnDisk(), folder))
-	if name := base.Spec.Template.Spec.Containers[0].Image; name != image+":latest" {
-		t.Errorf("the base runs the image %s", name)
+	if name := base.Spec.Template.Spec.Containers[0].Image; !regexp.MustCompile("^" + image + `:\d+\.\d+\.\d+$`).MatchString(name) {
+		t.Errorf("the base runs the image %s, of no certain version", name)
 	}
 	var values []string
 	fileSystem, path := overlay(t, func(kustomization string) string { return kustomization }, nil)
 	for _, object := range build(t, fileSystem, path) {
 		if configMap, ok := object.(*corev1.ConfigMap); ok && configMap.Data["SITE"] != "" {
 			values = append(values, configMap.Namespace, configMap.Data["SITE"], configMap.Data["TIGERGRAPH_SERVICE"])
+		}
+		if service, ok := object.(*corev1.Service); ok && service.Spec.ClusterIP == corev1.ClusterIPNone {
+			values = append(values, service.Name, service.Spec.Selector["tigergraph.com/cluster-pod"])
 		}
 		if deployment, ok := object.(*appsv1.Deployment); ok {
 			if *deployment.Spec.Replicas != 3 {
@@ -309,7 +357,8 @@ func TestTheGuidesOverlay(t *testing.T) {
 			}
 		}
 	}
-	if !slices.Equal(values, []string{"tigergraph", "graph.example.net", "mycluster-internal-service"}) {
+	slices.Sort(values)
+	if !slices.Equal(values, []string{"caddy-tigergraph-nodes", "caddy-tigergraph-nodes", "graph.example.net", "mycluster", "tigergraph"}) {
 		t.Errorf("the overlay sets %v", values)
 	}
 }

@@ -28,7 +28,7 @@ func TestModulesOfTheirOwn(t *testing.T) {
 	}
 	for _, module := range modules {
 		t.Run(module, func(t *testing.T) {
-			test := exec.CommandContext(t.Context(), "go", "test", "-v", "-count=1", "./...")
+			test := exec.CommandContext(t.Context(), "go", "test", "-v", "-count=1", "-timeout=25m", "./...")
 			test.Dir = module
 			test.Env = append(os.Environ(), "GOWORK=off")
 			output, err := test.CombinedOutput()

@@ -52,7 +52,7 @@ type Decision struct {
 	Open bool
 	// Stays: the client's node does not answer, but no other is known to be better.
 	Stays bool
-	// Settled: Node is None, and will be until something changes.
+	// Exhausted: Node is None, and will be until something changes.
 	Exhausted bool
 	// Remember: the client was moved, and stays there. Forget: it has come home.
 	Remember, Forget bool

@@ -142,26 +142,38 @@ func TestWhichNodeAndWhy(t *testing.T) {
 		{"to a backup too", []Standing{down, backupDown}, pinnedTo(1), 1, FailOpen},
 		{"a full pinned node is waited for then too", []Standing{down, fullDown}, pinnedTo(1), None, 0},
 		{"fail_closed keeps a draining node's own", []Standing{down, draining}, all(failClosed, pinnedTo(1)), 1, Cookie},
-		{"a retry that has only a node left that is down does not mean an open pool", []Standing{failed, down},
-			all(homeIs(0), func(r *Request) { r.Retry = true }), 1, Failover},
+		{
+			"a retry that has only a node left that is down does not mean an open pool",
+			[]Standing{failed, down},
+			all(homeIs(0), func(r *Request) { r.Retry = true }), 1, Failover,
+		},
 
 		{"a client goes home", []Standing{up}, homeIs(0), 0, ClientIP},
 		{"or to where it was moved", []Standing{up, up}, all(homeIs(0), func(r *Request) { r.Moved = 1 }), 1, Moved},
 		{"unless that is down", []Standing{up, down}, all(homeIs(0), func(r *Request) { r.Moved = 1 }), 0, ClientIP},
 		{"a request of nobody's is spread", []Standing{up}, func(r *Request) { r.Spread = true }, 0, Spread},
-		{"on a retry it is one that failed over", []Standing{failed, up},
-			func(r *Request) { r.Spread, r.Retry = true, true }, 1, Failover},
+		{
+			"on a retry it is one that failed over",
+			[]Standing{failed, up},
+			func(r *Request) { r.Spread, r.Retry = true, true }, 1, Failover,
+		},
 		{"reads go to a standby", []Standing{down, reads}, nil, 1, Standby},
 
-		{"nobody leaves a silent node for one that is no better",
-			[]Standing{silent(down), spoke(up, 99)}, pinnedTo(0), 0, Cookie},
+		{
+			"nobody leaves a silent node for one that is no better",
+			[]Standing{silent(down), spoke(up, 99)},
+			pinnedTo(0), 0, Cookie,
+		},
 		{"but for one that has spoken since", []Standing{silent(down), spoke(up, 101)}, pinnedTo(0), 1, Failover},
 		{"if that is a candidate", []Standing{silent(down), spoke(draining, 101)}, pinnedTo(0), 0, Cookie},
 		{"a node that refuses is left at once", []Standing{down, spoke(up, 99)}, pinnedTo(0), 1, Failover},
 		{"one whose dial timed out is tried again", []Standing{silent(failed), spoke(up, 99)}, pinnedTo(0), 0, Cookie},
 		{"a home is no worse", []Standing{silent(down), spoke(up, 99)}, homeIs(0), 0, ClientIP},
-		{"nobody stays on a backup for that, while a primary is up",
-			[]Standing{silent(backupDown), spoke(up, 99)}, pinnedTo(0), 1, Failover},
+		{
+			"nobody stays on a backup for that, while a primary is up",
+			[]Standing{silent(backupDown), spoke(up, 99)},
+			pinnedTo(0), 1, Failover,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := aRequest(test.request)

@@ -8,7 +8,7 @@ import "math/rand/v2"
 type Lineup struct {
 	// Nodes are the indexes of the candidates.
 	Nodes []int32
-	// Weights are theirs; nil if they are equal.
+	// Weights are the candidates' weights; nil if they are equal.
 	Weights []float64
 }
 

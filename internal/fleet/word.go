@@ -13,13 +13,13 @@ import (
 type Word struct {
 	// Version counts the changes.
 	Version int64 `json:"version"`
-	// Drains are by the address of the node.
+	// Drains are the drains by the address of the node.
 	Drains map[string]Drain `json:"drains,omitempty"`
 	// Switches are the last ones to each cluster, by its name.
 	Switches map[string]Switch `json:"switches,omitempty"`
 }
 
-// Drain is that a node takes no new clients.
+// Drain says since when a node takes no new clients, and until when.
 type Drain struct {
 	Since time.Time `json:"since"`
 	// Until is when the drain ends by itself; nil if that is when the node is said to
@@ -35,7 +35,7 @@ func (d Drain) Is(other Drain) bool {
 	return d.Since.Equal(other.Since) && d.Until.Equal(*other.Until)
 }
 
-// Switch is that a cluster was made the active one.
+// Switch says when a cluster was made the active one.
 type Switch struct {
 	Since time.Time `json:"since"`
 	// Number is the version of the word that said so. Of two clusters the one that

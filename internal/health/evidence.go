@@ -72,19 +72,19 @@ func (e EvidenceError) Timeout() bool { return e.Outcome == TimedOut }
 // Attempt is what is known of an attempt to have a node answer a live request.
 type Attempt struct {
 	Service service.Service
-	// Path is the request's, decoded.
+	// Path is the path of the request, decoded.
 	Path string
-	// Excused is that the node has no part in how it ended: the client left, its body
+	// Excused is whether the node has no part in how it ended: the client left, its body
 	// was cut off, malformed, too large or too slow, its header could not be sent, or
 	// a limit of ours was reached.
 	Excused bool
 
 	// Err is why there was no answer, nil if there was one.
 	Err error
-	// Dialling is that it came of dialling.
+	// Dialling is whether the error came from dialling.
 	Dialling bool
 
-	// Status and Header are the answer's.
+	// Status and Header are those of the answer.
 	Status int
 	Header http.Header
 }
@@ -135,8 +135,9 @@ func testifies(s service.Service, path string) bool {
 		// Tokens come from any GSQL server of the cluster, and without a slash it is
 		// the GUI that answers.
 		return path != "/restpp" && !strings.HasPrefix(path, "/restpp/requesttoken")
+	default:
+		return path != "/gsqlserver"
 	}
-	return path != "/gsqlserver"
 }
 
 // ofDialling tells the failures of dialling apart. Where a name is not known, or the
@@ -206,10 +207,10 @@ func isBroken(err error) bool {
 
 // Evidence is what live requests met of a service lately.
 type Evidence struct {
-	// Last is the last failure, Nothing if there was none, and At when that was.
+	// Last is the last failure, Nothing if there was none; At is when it was.
 	Last Outcome
 	At   time.Time
-	// Count is how many there were in the last five minutes.
+	// Count is how many failures there were in the last five minutes.
 	Count int
 }
 

@@ -29,8 +29,9 @@ func (e PageError) Error() string {
 		return fmt.Sprintf("status %d: the node's nginx expects TLS on this port", e.Status)
 	case wantsClientCert:
 		return fmt.Sprintf("status %d: the node's nginx accepts no client without a certificate that it trusts", e.Status)
+	default:
+		return fmt.Sprintf("status %d: an error page of the node's nginx, not the service's answer", e.Status)
 	}
-	return fmt.Sprintf("status %d: an error page of the node's nginx, not the service's answer", e.Status)
 }
 
 // nginxPage returns the failure of an answer that the node's own nginx wrote, nil if

@@ -383,3 +383,40 @@ func TestWhatIsKnownCanBeInherited(t *testing.T) {
 		}
 	})
 }
+
+func TestEachVerdictThatRequestsSeeIsAChange(t *testing.T) {
+	watched(t, 2*time.Second, time.Second, func(o *owner) {
+		o.answer = func(_ context.Context, _ service.Service, number int) error {
+			if number >= 3 {
+				return ErrNoRoute
+			}
+			return StatusError(502)
+		}
+	}, func(t *testing.T, p *Prober, _ *owner) {
+		none := Changes()
+		sleep(4 * time.Second)
+		if p.Verdict(service.RESTPP) == Down && Changes() == none {
+			t.Error("going down is none")
+		}
+		heir, before := NewProber("m1:14240", only(service.RESTPP)), Changes()
+		heir.Inherit(p, service.RESTPP)
+		if heir.Verdict(service.RESTPP) != p.Verdict(service.RESTPP) || Changes() == before {
+			t.Errorf("taking over %s is none", p.Verdict(service.RESTPP))
+		}
+	})
+}
+
+func TestThatThereIsNoWayToFindOutIsAChange(t *testing.T) {
+	watched(t, 2*time.Second, time.Second, func(o *owner) {
+		o.answer = func(context.Context, service.Service, int) error { return ErrNoRoute }
+	}, func(t *testing.T, p *Prober, _ *owner) {
+		before := Changes()
+		if p.Verdict(service.RESTPP) != Unknown {
+			t.Skip("the first probe was quicker")
+		}
+		synctest.Wait()
+		if p.Verdict(service.RESTPP) != Off || Changes() == before {
+			t.Errorf("from unknown to %s is none", p.Verdict(service.RESTPP))
+		}
+	})
+}

@@ -10,13 +10,13 @@ import "math"
 type Verdict uint32
 
 const (
-	// Unknown is not decided yet.
+	// Unknown: nothing is decided yet.
 	Unknown Verdict = iota
-	// Up says that it serves.
+	// Up: the service serves requests.
 	Up
-	// Down says that it does not.
+	// Down: the service does not serve requests.
 	Down
-	// Off is what is not checked; it counts as up.
+	// Off: the service is not checked, and counts as up.
 	Off
 )
 

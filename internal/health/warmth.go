@@ -2,7 +2,7 @@ package health
 
 import "time"
 
-// coldest is which part of its weight a service has that has just come up.
+// coldest is the part of its weight that a service has when it has just come up.
 const coldest = 0.1
 
 // Warmth returns which part of its weight a service has so long after it came

@@ -29,9 +29,9 @@ type Report struct {
 	Since     time.Time // of the verdict
 	LastProbe time.Time
 	Latency   time.Duration
-	// Failure is the last one, nil if there was none.
+	// Failure is the last failure, nil if there was none.
 	Failure error
-	// Unroutable is that there is no way to find out how the service is.
+	// Unroutable is whether there is no way to find out how the service is.
 	Unroutable bool
 	Evidence   Evidence
 }
@@ -380,6 +380,13 @@ func (f *findings) take(thresholds Thresholds, r result) {
 	}
 }
 
+// changes counts the changes of verdicts as requests see them.
+var changes atomic.Uint64
+
+// Changes returns how often a verdict has changed that requests see, of whatever
+// prober: another was found, or taken over, or there is no way to find out any more.
+func Changes() uint64 { return changes.Load() }
+
 // publish makes what requests read agree with the findings. The caller holds mu.
 func (w *watch) publish() {
 	verdict := w.report.Verdict
@@ -391,7 +398,9 @@ func (w *watch) publish() {
 		failing = -failing
 	}
 	doubt := w.report.InDoubt()
-	w.shown.verdict.Store(uint32(verdict))
+	if w.shown.verdict.Swap(uint32(verdict)) != uint32(verdict) {
+		changes.Add(1)
+	}
 	w.shown.sure.Store(verdict == Up && !doubt && !w.hung)
 	w.shown.vouched.Store(w.vouched)
 	w.shown.failing.Store(failing)

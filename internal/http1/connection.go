@@ -124,7 +124,7 @@ func (b *body) end(how int32) {
 	if !b.state.CompareAndSwap(open, how) {
 		return
 	}
-	if b.conn.reader.Buffered() > 0 && how == atEnd {
+	if how == atEnd && b.conn.reader.Buffered() > 0 {
 		b.conn.client.suspect(b.conn.address)
 	}
 	if !b.stop() || how != atEnd || b.last || b.conn.reader.Buffered() > 0 || !b.conn.isSent() {

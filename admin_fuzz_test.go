@@ -1,0 +1,88 @@
+package tigergraph
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
+)
+
+// Whatever is sent to the admin endpoint is answered, by a status that fits and,
+// where something was done, by what is so now.
+func FuzzAdmin(f *testing.F) {
+	for _, seed := range []struct{ method, call, body string }{
+		{"GET", "nodes", ""},
+		{"POST", "drain", `{"node": "m1:14240", "for": "1h", "force": false}`},
+		{"POST", "drain", `{"node": "m1", "force": true}`},
+		{"POST", "ready", `{"node": "m2"}`},
+		{"POST", "drain", `{"node": "m1", "for": -1}`},
+		{"POST", "drain", `{"node": "m1", "for": "9999999h"}`},
+		{"POST", "drain", `{"node": "m1", "for": 9223372036854775807}`},
+		{"POST", "drain", `{"node": ["m1"]}`},
+		{"POST", "drain", `{"node": "m1"}{}`},
+		{"POST", "ready", `{"node": "\u0000"}`},
+		{"DELETE", "nodes", ""},
+		{"POST", "../config", ""},
+		{"PUT", "", "[[[[[["},
+		{"GET", "clusters", ""},
+		{"POST", "switch", `{"cluster": "dr"}`},
+		{"POST", "switch", `{"cluster": "primary", "drain": "30m"}`},
+		{"POST", "switch", `{"cluster": "primary", "drain": "-1s"}`},
+	} {
+		f.Add(seed.method, seed.call, []byte(seed.body))
+	}
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true},
+		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, f.TempDir())),
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", []byte(`{"upstreams":[{"dial":"m1:14240"},{"dial":"m2:14240"}],
+		"load_balancing":{"selection_policy":{"policy":"tigergraph","health_check_off":true}}}`))
+	if err != nil {
+		f.Fatal(err)
+	}
+	app := module.(*reverseproxy.Handler).LoadBalancing.SelectionPolicy.(*Policy).app
+	app.logger = zap.NewNop()
+	liveApps.add(app)
+	f.Cleanup(func() { liveApps.remove(app) })
+	f.Fuzz(func(t *testing.T, method, call string, body []byte) {
+		r := httptest.NewRequest(http.MethodPost, "http://localhost/", bytes.NewReader(body))
+		r.Method, r.URL.Path = method, adminPrefix+call
+		w := httptest.NewRecorder()
+		err := new(Admin).serve(w, r)
+		draining := 0
+		for _, policy := range app.allPolicies() {
+			for _, m := range policy.allMembers() {
+				if m.draining.Load() {
+					draining++
+				}
+			}
+		}
+		if draining > 0 {
+			if err := app.say(func(w fleet.Word) fleet.Word { return fleet.Word{Version: w.Version + 1} }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var failure caddy.APIError
+		switch {
+		case err == nil && (!json.Valid(w.Body.Bytes()) || draining > 1 || draining == 1 && call != "drain"): // a short drain may be over
+			t.Errorf("%s %s %s: %s; %d nodes drain", method, call, body, w.Body, draining)
+		case err == nil:
+		case !errors.As(err, &failure), failure.HTTPStatus < 400, failure.HTTPStatus >= 500, failure.Err == nil, failure.Err.Error() == "":
+			t.Errorf("%s %s %s: %v", method, call, body, err)
+		case draining > 0:
+			t.Errorf("%s %s %s was refused, and a node drains", method, call, body)
+		}
+	})
+}

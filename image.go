@@ -1,0 +1,111 @@
+package tigergraph
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+// linesOfTheUser are the variables of the image that hold lines of a Caddyfile, which
+// only the whole Caddyfile can say whether they are right.
+var linesOfTheUser = []string{"TIGERGRAPH_OPTIONS", "COOKIE_OPTIONS", "SITE_DIRECTIVES", "GLOBAL_OPTIONS"}
+
+// blameLines names in an error the variable whose lines are to blame for it: the one
+// without which the Caddyfile would be right, or would have another fault. The
+// function adapts the Caddyfile without a variable.
+func blameLines(err error, adaptWithout func(name string) error) error {
+	for _, name := range linesOfTheUser {
+		if os.Getenv(name) == "" {
+			continue
+		}
+		if without := adaptWithout(name); without == nil || withoutLine(without) != withoutLine(err) {
+			return fmt.Errorf("the environment variable %s is wrong: %w", name, err)
+		}
+	}
+	return err
+}
+
+// withoutLine returns an error's text without the line at its end, which another
+// variable's lines move.
+func withoutLine(err error) string {
+	text, _, _ := strings.Cut(err.Error(), ", at ")
+	return text
+}
+
+// checkKeyFile wants a file that holds a cookie's key.
+func checkKeyFile(value string) error {
+	if err := checkFiles(1)(value); err != nil {
+		return err
+	}
+	content, err := os.ReadFile(strings.TrimSpace(value)) //nolint:gosec // the administrator names it
+	if err != nil {
+		return err
+	}
+	if err := checkCookieKey(strings.TrimRight(string(content), "\r\n")); err != nil {
+		return fmt.Errorf("of the file '%s': %w", value, err)
+	}
+	return nil
+}
+
+// checkCookieKeyFile refuses two keys where one is used.
+func checkCookieKeyFile(value string) error {
+	if os.Getenv("COOKIE_KEY") != "" {
+		return errors.New("COOKIE_KEY is set too: set one of the two")
+	}
+	return checkKeyFile(value)
+}
+
+// checkInternalPort refuses a port that the image publishes, or the site listens on:
+// what it shows is for nobody outside.
+func checkInternalPort(value string) error {
+	if err := checkPort(value); err != nil {
+		return err
+	}
+	port := strings.TrimPrefix(value, ":")
+	public := []string{"80", "443"}
+	for _, site := range strings.FieldsFunc(os.Getenv("SITE"), func(r rune) bool { return r == ' ' || r == ',' }) {
+		if address, err := httpcaddyfile.ParseAddress(site); err == nil && address.Port != "" {
+			public = append(public, address.Port)
+		}
+	}
+	if slices.Contains(public, port) {
+		return fmt.Errorf("'%s' is a port that clients reach: choose one that is not published, such as :9180", value)
+	}
+	return nil
+}
+
+// checkStatusPort is for the status page, which is a site of its own.
+func checkStatusPort(value string) error {
+	if value == os.Getenv("METRICS_ADDRESS") {
+		return fmt.Errorf("'%s' is METRICS_ADDRESS too: choose another port", value)
+	}
+	return checkInternalPort(value)
+}
+
+// checkAdmin wants an address that the admin endpoint can listen on.
+func checkAdmin(value string) error {
+	if err := checkWord(value); err != nil {
+		return err
+	}
+	if value == "off" {
+		return errors.New("without the admin endpoint the health check fails and nothing can be drained; 'localhost:2019' is reached from inside the container alone")
+	}
+	address, err := caddy.ParseNetworkAddress(value)
+	if err != nil {
+		return err
+	}
+	if file, isSocket := strings.CutPrefix(value, "unix/"); isSocket && path.IsAbs(file) {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(value); err != nil || address.PortRangeSize() != 1 || address.StartPort == 0 {
+		return fmt.Errorf("'%s' is no address to listen on, such as localhost:2019", value)
+	}
+	return nil
+}

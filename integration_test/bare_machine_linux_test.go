@@ -1,0 +1,182 @@
+package integration_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// bareMachine is a Debian as debootstrap leaves it, with systemd and curl.
+func bareMachine(t *testing.T) (root string) {
+	t.Helper()
+	if os.Getenv("CI") == "" {
+		t.Skip("this installs a Debian and boots it: set CI=true to do it, as root, with debootstrap and systemd-nspawn (Debian's package systemd-container)")
+	}
+	for _, program := range []string{"debootstrap", "systemd-nspawn"} {
+		if _, err := exec.LookPath(program); err != nil || os.Getuid() != 0 {
+			skip(t, "this takes root and %s", program)
+		}
+	}
+	root = filepath.Join(t.TempDir(), "debian")
+	install := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl", "bookworm", root)
+	if output, err := install.CombinedOutput(); err != nil {
+		skip(t, "no Debian can be installed here: %v\n%s", err, output[max(0, len(output)-1000):])
+	}
+	return root
+}
+
+// stepsOf returns the commands of the guide to a bare machine, block by block.
+func stepsOf(t *testing.T) (blocks []string, caddyfile string) {
+	t.Helper()
+	content, err := os.ReadFile("../docs/deployment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(content), "\n## A bare machine\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, match := range regexp.MustCompile("(?ms)^( *)```(sh|caddyfile)\n(.*?)^ *```$").FindAllStringSubmatch(section, -1) {
+		block := ""
+		for line := range strings.Lines(match[3]) {
+			block += strings.TrimPrefix(line, match[1])
+		}
+		if match[2] == "caddyfile" {
+			caddyfile = block
+		} else {
+			blocks = append(blocks, block)
+		}
+	}
+	if len(blocks) != 7 || !strings.Contains(blocks[2], "caddy validate") || !strings.Contains(blocks[4], "reload") || !strings.Contains(blocks[6], "caddy.before /usr") {
+		t.Fatalf("the guide has other steps than this test knows:\n%q", blocks)
+	}
+	return blocks, caddyfile
+}
+
+// The guide to a bare machine, executed as it is written on a fresh Debian, and what it
+// says of reloads, upgrades and the way back.
+func TestTheGuideToABareMachine(t *testing.T) {
+	root := bareMachine(t)
+	steps, caddyfile := stepsOf(t)
+	write := func(name, content string, mode os.FileMode) {
+		t.Helper()
+		file := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyTo := func(from, to string) {
+		t.Helper()
+		content, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(to, string(content), 0o755)
+	}
+	node := filepath.Join(t.TempDir(), "tgnode")
+	build := exec.Command("go", "build", "-o", node, "./cmd/tgnode")
+	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	copyTo(node, "usr/local/bin/tgnode")
+	copyTo(caddyBinary, "release/caddy")
+	for _, file := range []string{"caddy.sysusers", "caddy-tigergraph.service"} {
+		copyTo("../deploy/systemd/"+file, "release/deploy/systemd/"+file)
+	}
+	write("etc/hosts", "127.0.0.1 localhost graph.example.com\n127.0.0.2 m1\n127.0.0.3 m2\n127.0.0.4 m3\n", 0o644)
+
+	// Each step says its name, so that the last one in the log is the one that failed.
+	script := `#!/bin/bash
+set -eux -o pipefail
+cd /release
+for i in 1 2 3; do systemd-run --quiet --unit=m$i tgnode -name m$i -listen 127.0.0.$((i+1)):14240; done
+ask() { curl --silent --show-error --fail --cookie /jar --cookie-jar /jar "$@"; }
+up() { for i in $(seq 300); do if caddy tigergraph status --json --alive | tr -d ' \n' | grep -q '"verdict":"up".*"verdict":"up".*"verdict":"up"'; then return; fi; sleep 0.1; done; false; }
+whoami() { ask http://graph.example.com/api/auth/whoami | grep -o '"[Nn]ode": *"m[123]"'; }
+: the guide, from the binary on
+` + steps[0] + steps[1] + `
+cat >/etc/caddy/Caddyfile <<'END'
+` + caddyfile + `END
+` + steps[2] + steps[3] + `
+systemctl is-active caddy-tigergraph
+test "$(ps -o user= -C caddy 2>/dev/null || stat -c %U /proc/$(systemctl show -P MainPID caddy-tigergraph))" = caddy
+test "$(stat -c '%U %a' /etc/caddy/environment)" = 'root 600'
+up
+: a reload, without TLS, for which there is no authority here
+sed -i 's|^graph.example.com|http://graph.example.com|' /etc/caddy/Caddyfile
+printf '{\n\tlog {\n\t\toutput file /var/log/caddy/caddy.log {\n\t\t\troll_size 1MiB\n\t\t}\n\t\tlevel DEBUG\n\t}\n' >/etc/caddy/new
+tail -n +2 /etc/caddy/Caddyfile >>/etc/caddy/new
+mv /etc/caddy/new /etc/caddy/Caddyfile
+` + steps[2] + steps[4] + `
+up
+ask --data '{"username":"tigergraph","password":"tigergraph"}' http://graph.example.com/api/auth/login
+home=$(whoami)
+: a reload that fails keeps what there is
+cp /etc/caddy/Caddyfile /etc/caddy/good
+printf 'http://graph.example.com:81 {\n\tnonsense\n}\n' >>/etc/caddy/Caddyfile
+if systemctl reload caddy-tigergraph; then exit 1; fi
+journalctl -u caddy-tigergraph >/journal
+grep -q nonsense /journal
+systemctl is-active caddy-tigergraph
+test "$(whoami)" = "$home"
+mv /etc/caddy/good /etc/caddy/Caddyfile
+` + steps[4] + `
+: an upgrade, and the way back
+` + steps[5] + `
+up
+test "$(whoami)" = "$home"
+test -x /usr/local/bin/caddy.before
+` + steps[6] + `
+up
+test "$(whoami)" = "$home"
+: a log that is rotated
+for i in $(seq 400); do if ls /var/log/caddy/caddy-*.log* >/dev/null 2>&1; then break; fi; ask --output /dev/null "http://graph.example.com/api/ping?[1-50]"; done
+ls -l /var/log/caddy
+test "$(ls /var/log/caddy | wc -l)" -ge 2
+: done
+`
+	write("guide.sh", script, 0o755)
+	write("etc/systemd/system/guide.service", `[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/guide.sh
+ExecStopPost=/bin/sh -c "echo $SERVICE_RESULT >/guide.result; journalctl --no-pager -n 60 >/guide.journal; systemctl --no-block poweroff"
+StandardOutput=file:/guide.log
+StandardError=file:/guide.log
+TimeoutStartSec=8min
+[Install]
+WantedBy=default.target
+`, 0o644)
+	if err := os.MkdirAll(filepath.Join(root, "etc/systemd/system/default.target.wants"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(root, "etc/systemd/system/default.target.wants/guide.service")
+	if err := os.Symlink("/etc/systemd/system/guide.service", link); err != nil && !os.IsExist(err) {
+		t.Fatal(err)
+	}
+	boot := exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--directory="+root, "--boot")
+	output := new(buffer)
+	boot.Stdout, boot.Stderr = output, output
+	if err := boot.Start(); err != nil {
+		skip(t, "no container can be started here: %v", err)
+	}
+	timer := time.AfterFunc(9*time.Minute, func() { _ = boot.Process.Kill() })
+	defer timer.Stop()
+	ended := boot.Wait()
+	result, err := os.ReadFile(filepath.Join(root, "guide.result"))
+	if err != nil {
+		skip(t, "no container can be booted here: %v\n%s", ended, output)
+	}
+	if strings.TrimSpace(string(result)) != "success" {
+		said, _ := os.ReadFile(filepath.Join(root, "guide.log"))
+		journal, _ := os.ReadFile(filepath.Join(root, "guide.journal"))
+		t.Errorf("the guide ends with %s\n%s\n%s", result, said, journal)
+	}
+}

@@ -1,0 +1,374 @@
+// Package helm_test holds the chart of deploy/helm against Helm itself, the types of
+// Kubernetes' API, and the manifests of deploy/kubernetes.
+package helm_test
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+	"helm.sh/helm/v3/pkg/lint"
+	"helm.sh/helm/v3/pkg/lint/support"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	folder = "../../deploy/helm/caddy-tigergraph"
+	base   = "../../deploy/kubernetes"
+)
+
+// values reads values as those who install the chart write them.
+func values(t *testing.T, text string) chartutil.Values {
+	t.Helper()
+	read, err := chartutil.ReadValues([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// files are the values that are tested as a whole, beside the defaults.
+func files(t *testing.T) map[string]chartutil.Values {
+	t.Helper()
+	found, err := filepath.Glob("values/*.yaml")
+	if err != nil || len(found) < 3 {
+		t.Fatalf("%v, %v", found, err)
+	}
+	all := map[string]chartutil.Values{"the defaults": {}}
+	for _, file := range found {
+		all[file] = values(t, readFile(t, file))
+	}
+	return all
+}
+
+// render renders the chart as `helm install` does, and returns its documents.
+func render(given chartutil.Values) (documents [][]byte, err error) {
+	chart, err := loader.Load(folder)
+	if err != nil {
+		return nil, err
+	}
+	options := chartutil.ReleaseOptions{Name: "caddy-tigergraph", Namespace: "tigergraph", IsInstall: true}
+	all, err := chartutil.ToRenderValues(chart, given, options, chartutil.DefaultCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	rendered, err := engine.Render(chart, all)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(rendered)) {
+		if filepath.Ext(name) != ".yaml" {
+			continue
+		}
+		for document := range strings.SplitSeq(rendered[name], "\n---\n") {
+			if strings.TrimSpace(document) != "" {
+				documents = append(documents, []byte(document))
+			}
+		}
+	}
+	return documents, nil
+}
+
+func mustRender(t *testing.T, given chartutil.Values) [][]byte {
+	t.Helper()
+	documents, err := render(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return documents
+}
+
+// decode decodes a manifest, and refuses fields that the API does not know.
+func decode(t *testing.T, manifest []byte) runtime.Object {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		appsv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme, monitoringv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	object, _, err := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer().Decode(manifest, nil, nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, manifest)
+	}
+	return object
+}
+
+// the returns the only object of a type.
+func the[T runtime.Object](t *testing.T, documents [][]byte) (object T) {
+	t.Helper()
+	count := 0
+	for _, document := range documents {
+		if typed, ok := decode(t, document).(T); ok {
+			object = typed
+			count++
+		}
+	}
+	if count != 1 {
+		t.Fatalf("%d objects of the type %T", count, object)
+	}
+	return object
+}
+
+func TestHelmFindsNothingToSay(t *testing.T) {
+	for name, given := range files(t) {
+		for _, message := range lint.All(folder, given, "tigergraph", true).Messages {
+			if message.Severity >= support.WarningSev {
+				t.Errorf("with %s: %s", name, message)
+			}
+		}
+	}
+}
+
+func TestWhatTheChartMakesIsWhatTheAPIKnows(t *testing.T) {
+	kinds := make(map[string]bool)
+	for name, given := range files(t) {
+		documents := mustRender(t, given)
+		for _, document := range documents {
+			kinds[decode(t, document).GetObjectKind().GroupVersionKind().Kind] = true
+		}
+		if len(documents) < 7 {
+			t.Errorf("with %s it makes %d objects", name, len(documents))
+		}
+	}
+	if !kinds["PodMonitor"] || !kinds["NetworkPolicy"] {
+		t.Errorf("the values make %v", slices.Collect(maps.Keys(kinds)))
+	}
+	// That of the base's component.
+	decode(t, []byte(readFile(t, base+"/podmonitor/podmonitor.yaml")))
+}
+
+// digested are the names that kustomize ends in a digest.
+var digested = regexp.MustCompile(`^(caddy-tigergraph(?:-environment)?)-[0-9a-z]{10}$`)
+
+// comparable strips an object of what only one of the two ways gives it: Helm's labels
+// and its digest of the configuration, kustomize's digests in names.
+func comparable(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		for _, key := range []string{"app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart", "checksum/config"} {
+			delete(value, key)
+		}
+		for key, inner := range value {
+			value[key] = comparable(inner)
+		}
+	case []any:
+		for i, inner := range value {
+			value[i] = comparable(inner)
+		}
+	case string:
+		if match := digested.FindStringSubmatch(value); match != nil {
+			return match[1]
+		}
+	}
+	return value
+}
+
+// byName returns objects by their kinds and names, comparable.
+func byName(t *testing.T, documents [][]byte) map[string]any {
+	t.Helper()
+	objects := make(map[string]any)
+	for _, document := range documents {
+		var object map[string]any
+		if err := yaml.Unmarshal(document, &object); err != nil {
+			t.Fatal(err)
+		}
+		comparable(object)
+		metadata, _ := object["metadata"].(map[string]any)
+		objects[object["kind"].(string)+" "+metadata["name"].(string)] = object
+	}
+	return objects
+}
+
+// The two ways to Kubernetes are one, so that neither is forgotten.
+func TestTheDefaultsAreTheManifests(t *testing.T) {
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifests [][]byte
+	for _, resource := range resources.Resources() {
+		manifest, err := resource.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifests = append(manifests, manifest)
+	}
+	want, got := byName(t, manifests), byName(t, mustRender(t, nil))
+	for name, object := range want {
+		if !reflect.DeepEqual(got[name], object) {
+			is, _ := yaml.Marshal(got[name])
+			wanted, _ := yaml.Marshal(object)
+			t.Errorf("%s is\n%s\nand in deploy/kubernetes\n%s", name, is, wanted)
+		}
+		delete(got, name)
+	}
+	if len(got) > 0 {
+		t.Errorf("only the chart makes %v", slices.Collect(maps.Keys(got)))
+	}
+}
+
+func TestBadValuesAreRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"sites: graph.example.net":                           "sites",
+		"site: graph.example.net/path":                       "site",
+		"replicas: 0":                                        "replicas",
+		"replicas: two":                                      "replicas",
+		"image: {tag: latest}":                               "image",
+		"image: {digest: sha256:123}":                        "digest",
+		"tigergraph: {nodes: m1}":                            "nodes",
+		"tigergraph: {nodes: ['m1,m2']}":                     "nodes",
+		"tigergraph: {nodes: ['m1:0']}":                      "nodes",
+		"tigergraph: {nodes: [m1, m1]}":                      "nodes",
+		"tigergraph: {operatorCluster: My_Cluster}":          "operatorCluster",
+		"tigergraph: {standby: [{name: dr}]}":                "standby",
+		"tigergraph: {standby: [{name: dr, nodes: []}]}":     "standby",
+		"cookieKey: {secret: ''}":                            "cookieKey",
+		"cookieKey: {value: 0123456789abcdef}":               "cookieKey",
+		"service: {type: ExternalName}":                      "service",
+		"gracePeriod: 2m":                                    "gracePeriod",
+		"podMonitor: {interval: soon}":                       "podMonitor",
+		"networkPolicy: {from: [10.0.0.0/8]}":                "networkPolicy",
+		"networkPolicy: {metricsFrom: [{podSelectors: {}}]}": "networkPolicy",
+		"resources: {limit: {memory: 1Gi}}":                  "resources",
+	} {
+		if _, err := render(values(t, text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is answered with %v", text, err)
+		}
+	}
+}
+
+func TestTheValuesReachTheObjects(t *testing.T) {
+	all := files(t)
+	named := mustRender(t, all["values/named.yaml"])
+	policy := the[*networkingv1.NetworkPolicy](t, named)
+	var ports []string
+	for _, port := range policy.Spec.Egress[0].Ports {
+		ports = append(ports, port.Port.String())
+	}
+	if !slices.Equal(ports, []string{"14240", "8443"}) || policy.Spec.Egress[0].To[0].IPBlock.CIDR != "10.1.0.0/16" || len(policy.Spec.Egress) != 3 {
+		t.Errorf("the edge may reach %+v", policy.Spec.Egress)
+	}
+	if deployment := the[*appsv1.Deployment](t, named); *deployment.Spec.Template.Spec.TerminationGracePeriodSeconds <= 605 {
+		t.Error("a pod is killed within its grace period")
+	}
+	for _, document := range named {
+		if strings.Contains(string(document), "kind: Service\n") && strings.Contains(string(document), "clusterIP: None") {
+			t.Error("nodes that have names get a service")
+		}
+	}
+	behind := the[*appsv1.Deployment](t, mustRender(t, all["values/behind.yaml"])).Spec.Template
+	if image := behind.Spec.Containers[0].Image; !strings.HasPrefix(image, "registry.example.net/edge@sha256:0123") {
+		t.Errorf("the image is %s", image)
+	}
+	operator := mustRender(t, all["values/operator.yaml"])
+	deployment := the[*appsv1.Deployment](t, operator)
+	if *deployment.Spec.Replicas != 3 || deployment.Spec.Template.Spec.Containers[0].Env[0].ValueFrom.SecretKeyRef.Name != "edge-key" {
+		t.Errorf("the Deployment is %+v", deployment.Spec)
+	}
+	// A change of the Caddyfile rolls the edges.
+	digest := func(given chartutil.Values) string {
+		return the[*appsv1.Deployment](t, mustRender(t, given)).Spec.Template.Annotations["checksum/config"]
+	}
+	if digest(nil) == "" || digest(nil) == digest(values(t, "globalOptions: email a@example.net")) {
+		t.Error("a change of the Caddyfile changes nothing of the pods")
+	}
+	if chart, err := loader.Load(folder); err != nil || chart.Metadata.Version != chart.Metadata.AppVersion {
+		t.Errorf("the chart has another version than the edge: %v", err)
+	}
+}
+
+// Caddy, with the plugin, takes each Caddyfile that the chart makes.
+func TestTheCaddyfilesAreValid(t *testing.T) {
+	caddy := filepath.Join(t.TempDir(), "caddy")
+	build := exec.Command("go", "build", "-o", caddy, "./cmd/caddy")
+	build.Dir, build.Env = "../..", append(os.Environ(), "GOWORK=")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	for name, given := range files(t) {
+		environment, caddyfile := []string{"COOKIE_KEY=0123456789abcdef"}, ""
+		for _, document := range mustRender(t, given) {
+			configMap, ok := decode(t, document).(*corev1.ConfigMap)
+			if !ok {
+				continue
+			}
+			if content, found := configMap.Data["Caddyfile"]; found {
+				caddyfile = content
+				continue
+			}
+			for variable, value := range configMap.Data {
+				environment = append(environment, variable+"="+value)
+			}
+		}
+		for _, line := range strings.Split(caddyfile, "\n") {
+			if strings.TrimRight(line, " ") != line {
+				t.Errorf("with %s a line ends in blanks: %q", name, line)
+			}
+		}
+		// The Secret is not here.
+		const files = "\ttls /tls/tls.crt /tls/tls.key\n"
+		if strings.Count(caddyfile, files) != 1 {
+			t.Fatalf("with %s the Caddyfile does not read the Secret:\n%s", name, caddyfile)
+		}
+		caddyfile = strings.Replace(caddyfile, files, "\ttls internal\n", 1)
+		home := t.TempDir()
+		file := filepath.Join(home, "Caddyfile")
+		if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		validate := exec.Command(caddy, "validate", "--adapter", "tigergraph", "--config", file)
+		validate.Env = append(os.Environ(), append(environment, "HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)...)
+		said, err := validate.CombinedOutput()
+		if bytes.Contains(said, []byte("unrecognized option 'standby'")) {
+			t.Logf("NOT TESTED: %s, for this Caddy's directive knows no standby", name)
+			continue
+		}
+		if err != nil || !bytes.Contains(said, []byte("Valid configuration")) {
+			t.Errorf("with %s: %v\n%s\n%s", name, err, said, caddyfile)
+		}
+	}
+}
+
+// The values of the guide are values.
+func TestTheGuidesValues(t *testing.T) {
+	_, text, found := strings.Cut(readFile(t, "../../docs/deployment.md"), "```yaml\n# values.yaml\n")
+	text, _, _ = strings.Cut(text, "```")
+	if !found {
+		t.Fatal("the guide has no values.yaml")
+	}
+	documents := mustRender(t, values(t, text))
+	if monitor := the[*monitoringv1.PodMonitor](t, documents); monitor.Spec.PodMetricsEndpoints[0].Path != "/metrics" {
+		t.Errorf("the PodMonitor is %+v", monitor.Spec)
+	}
+}
