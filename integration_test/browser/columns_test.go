@@ -11,8 +11,9 @@ import (
 
 // worst makes what the page shows as long as it gets.
 const worst = `(() => {
-	for (const element of document.querySelectorAll("#table .since")) element.textContent = "10 h 59 min";
-	for (const element of document.querySelectorAll("#table .word")) element.textContent = "not checked";
+	const dense = document.querySelector("#table").classList.contains("dense");
+	for (const element of document.querySelectorAll("#table .since")) element.textContent = dense ? "59 min" : "10 h 59 min";
+	for (const element of document.querySelectorAll("#table .word")) element.textContent = "unknown";
 	for (const element of document.querySelectorAll("#table .milliseconds")) element.textContent = "1999 ms";
 	for (const element of document.querySelectorAll("#table .share .text span:first-child")) element.textContent = "100 %";
 	for (const element of document.querySelectorAll("#table .traffic")) {

@@ -225,6 +225,23 @@ func TestWhatIsWrongWithAServiceIsPrinted(t *testing.T) {
 	}
 }
 
+func TestTrafficIsShownWhereItIsCounted(t *testing.T) {
+	p95 := 34.25
+	one := node{Address: "m1:14240", Services: map[string]service{
+		"gui":    {Verdict: "up", Traffic: &statuspage.Traffic{}},
+		"gsql":   {Verdict: "up"},
+		"restpp": {Verdict: "up", Traffic: &statuspage.Traffic{PerSecond: 12.5, ErrorsPerSecond: 0.5, P95MS: &p95}},
+	}}
+	text := shown(func(p *Printer) { p.Status(&Cluster{Nodes: []node{one}}, noon) })
+	if want := "NODE      SERVICE  REQUESTS/S  ERRORS/S  95 % WITHIN\nm1:14240  restpp   12.5        0.5       34.2 ms\n"; !strings.Contains(text, want) {
+		t.Errorf("no %q in\n%s", want, text)
+	}
+	delete(one.Services, "restpp")
+	if text := shown(func(p *Printer) { p.Status(&Cluster{Nodes: []node{one}}, noon) }); strings.Contains(text, "REQUESTS/S") {
+		t.Errorf("a table of nothing:\n%s", text)
+	}
+}
+
 func TestWhatCameInsteadIsShown(t *testing.T) {
 	text := shown(func(p *Printer) {
 		p.Findings([]Finding{{Node: "https://m1:14240", Service: "gui", Error: "no JSON object", Advice: "look", Came: "status 200 OK: <html>\x1b"}})

@@ -41,6 +41,7 @@ func (p *Printer) Status(c *Cluster, now time.Time) {
 		p.Print("\n")
 	}
 	p.nodes(c)
+	p.traffic(c)
 	p.clusters(c, now)
 	for _, node := range c.Nodes {
 		if node.Draining && node.DrainUntil != nil {
@@ -95,6 +96,31 @@ func (p *Printer) nodes(c *Cluster) {
 		rows = append(rows, row)
 	}
 	p.table(rows)
+}
+
+// traffic prints how the requests of the last minutes went, where they are counted.
+func (p *Printer) traffic(c *Cluster) {
+	rows := [][]string{{"NODE", "SERVICE", "REQUESTS/S", p.in("39", "ERRORS/S"), "95 % WITHIN"}}
+	for _, node := range c.Nodes {
+		for _, name := range services {
+			t := node.Services[name].Traffic
+			if t == nil || t.PerSecond == 0 {
+				continue
+			}
+			errors, within := p.in("39", "0"), "-"
+			if t.ErrorsPerSecond > 0 {
+				errors = p.in("31", fmt.Sprintf("%.1f", t.ErrorsPerSecond))
+			}
+			if t.P95MS != nil {
+				within = fmt.Sprintf("%.1f ms", *t.P95MS)
+			}
+			rows = append(rows, []string{Printable(node.Address), name, fmt.Sprintf("%.1f", t.PerSecond), errors, within})
+		}
+	}
+	if len(rows) > 1 {
+		p.Print("\n")
+		p.table(rows)
+	}
 }
 
 // clusters says which cluster is the active one, where there are several.

@@ -20,6 +20,8 @@ type cluster struct {
 	verdict, role string
 	nodes         []string
 	requests      int
+	traffic       *Traffic
+	clusters      []ClusterStatus
 	fails         bool
 	changes       []history.Transition
 	built         atomic.Int64
@@ -35,12 +37,12 @@ func (c *cluster) snapshot(now time.Time) *Snapshot {
 		milliseconds := float64(step - health.LatencyPoints + int64(i))
 		latency.SlowestMS[i] = &milliseconds
 	}
-	s := &Snapshot{Time: now, LatencyStep: step, Services: map[string]ServiceState{"gui": {FailOpen: c.fails}}, History: c.changes, HistorySeen: uint64(len(c.changes))}
+	s := &Snapshot{Time: now, LatencyStep: step, Services: map[string]ServiceState{"gui": {FailOpen: c.fails}}, History: c.changes, HistorySeen: uint64(len(c.changes)), Clusters: c.clusters}
 	for _, address := range c.nodes {
 		s.Nodes = append(s.Nodes, Node{
 			NodeStatus: NodeStatus{Address: address, Role: c.role, Requests: c.requests},
 			Services: map[string]Service{
-				"gui":  {ServiceStatus: ServiceStatus{Verdict: c.verdict, Streak: int(now.Unix()), LatencyMS: float64(now.Unix())}, Share: 1, Probes: latency},
+				"gui":  {ServiceStatus: ServiceStatus{Verdict: c.verdict, Streak: int(now.Unix()), LatencyMS: float64(now.Unix()), Traffic: c.traffic}, Share: 1, Probes: latency},
 				"gsql": {ServiceStatus: ServiceStatus{Verdict: "off"}},
 			},
 		})
@@ -108,7 +110,8 @@ func nextNews(t *testing.T, s *Subscription) received {
 	t.Helper()
 	for {
 		r := next(t, s)
-		if r.name == "snapshot" || r.update.Nodes != nil || r.update.Requests != nil || r.update.Services != nil || r.update.History != nil {
+		if r.name == "snapshot" || r.update.Nodes != nil || r.update.Requests != nil || r.update.Services != nil || r.update.History != nil ||
+			r.update.Traffic != nil || r.update.Clusters != nil {
 			return r
 		}
 	}
@@ -133,6 +136,14 @@ func TestAnUpdateTellsWhatHasChanged(t *testing.T) {
 		c.change(func() { c.fails = true })
 		if r = nextNews(t, s); !r.update.Services["gui"].FailOpen || r.update.Nodes != nil || r.update.Requests != nil {
 			t.Errorf("a service: %s", r.content)
+		}
+		c.change(func() { c.traffic = &Traffic{PerSecond: 2.5} })
+		if r = nextNews(t, s); len(r.update.Traffic) != 2 || r.update.Traffic[1]["gui"].PerSecond != 2.5 || r.update.Nodes != nil {
+			t.Errorf("traffic: %s", r.content)
+		}
+		c.change(func() { c.traffic = &Traffic{PerSecond: 2.5}; c.clusters = []ClusterStatus{{Name: "dr", Active: true}} })
+		if r = nextNews(t, s); len(r.update.Clusters) != 1 || r.update.Traffic != nil {
+			t.Errorf("a cluster: %s", r.content)
 		}
 		c.change(func() { c.nodes = []string{"m1", "m2", "m3"} })
 		if r = nextNews(t, s); r.name != "snapshot" || !strings.Contains(r.content, "m3") {
