@@ -54,6 +54,11 @@ func serveRaw(t *testing.T, serve func(net.Conn)) string {
 			go func() {
 				defer conn.Close()
 				serve(conn)
+				// What is closed before all was read resets the connection, and the
+				// answer may be lost.
+				_ = conn.(*net.TCPConn).CloseWrite()
+				_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+				_, _ = io.Copy(io.Discard, conn)
 			}()
 		}
 	}()
