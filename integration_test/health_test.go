@@ -184,11 +184,12 @@ func TestFewProbesInFlightPerNodeAndService(t *testing.T) {
 func TestAServiceThatFailsNowAndThenStaysUp(t *testing.T) {
 	_, nodes := startCluster(t, 1)
 	e := newEdge(t)
-	e.load(withMetrics(behind(nodes, "health_check {\ninterval 10ms\n}")))
+	e.load(withMetrics(behind(nodes, "health_check {\ninterval 400ms\n}")))
 	e.waitForVerdict(nodes[0], tgnode.GUI, 1)
+	// A probe that is slower than the next overtakes: the rhythm leaves a busy machine time.
 	nodes[0].SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Dead, Path: "/api/ping", Sequence: "--.", Repeat: true})
 	before := len(probesOf(nodes[0], tgnode.GUI))
-	eventually(t, "a hundred probes", func() bool { return len(probesOf(nodes[0], tgnode.GUI)) > before+100 })
+	eventually(t, "many probes", func() bool { return len(probesOf(nodes[0], tgnode.GUI)) > before+30 })
 	if !e.isVerdict(nodes[0], tgnode.GUI, 1) {
 		t.Error("the service is not up")
 	}
@@ -270,8 +271,8 @@ func TestAFailedRequestAsksForAnEarlyProbe(t *testing.T) {
 }
 
 const (
-	openGUI    = `caddy_tigergraph_fail_open{service="gui"}`
-	openRESTPP = `caddy_tigergraph_fail_open{service="restpp"}`
+	openGUI    = `caddy_tigergraph_fail_open{cluster="primary",service="gui"}`
+	openRESTPP = `caddy_tigergraph_fail_open{cluster="primary",service="restpp"}`
 )
 
 func TestChecksThatAllFailDoNotEmptyThePool(t *testing.T) {
