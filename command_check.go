@@ -24,6 +24,10 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
+func init() {
+	subcommands = append(subcommands, checkCommand)
+}
+
 func checkCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check <nodes...> [--timeout <duration>] [--cacert <file>] [--cert <file> --key <file>] [--server-name <name>] [--insecure] [--json]",

@@ -182,7 +182,8 @@ func (f *Feed) tick(stop <-chan struct{}, now time.Time) {
 	if !changed && now.Sub(f.said) < longestSilence {
 		return
 	}
-	name, content := "update", []byte(nil)
+	name := "update"
+	var content []byte
 	if update != nil {
 		content, err = json.Marshal(update)
 	} else {
