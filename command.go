@@ -92,7 +92,10 @@ that is down is so, and what to do about it. The exit status is 1 if something i
 down. With --watch it goes on until it is interrupted.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, _ []string) (int, error) {
-			if flags.Bool("watch") {
+			switch watching := flags.Bool("watch"); {
+			case watching && flags.Bool("alive"):
+				return exitCannotTell, errors.New("--alive asks once: leave out --watch")
+			case watching:
 				return watch(out, flags)
 			}
 			cluster, body, status, err := askForCluster(flags)
@@ -115,7 +118,6 @@ down. With --watch it goes on until it is interrupted.`,
 	command.Flags().BoolP("json", "", false, "Print JSON")
 	command.Flags().BoolP("watch", "", false, "Print it again every two seconds")
 	command.Flags().BoolP("alive", "", false, "Exit with 0 though nodes are down, and 1 only if Caddy is: for a container's health check")
-	command.MarkFlagsMutuallyExclusive("watch", "alive")
 	return addAdminFlags(command)
 }
 
