@@ -218,11 +218,11 @@ func (p *Policy) noteOpen(s service.Service) {
 	if !best.IsOpen() || !p.warnedOpen[s].CompareAndSwap(false, true) {
 		return
 	}
-	why := "every node is down by its health checks"
+	message := "every node is down by its health checks; requests are sent to them all the same"
 	if best < balance.OpenDown {
-		why = "every node that is up is draining, or out by Caddy's passive checks or circuit breakers"
+		message = "every node that is up is draining, or out by Caddy's passive checks or circuit breakers; requests are sent to them all the same"
 	}
-	p.logger.Warn(why+"; requests are sent to them all the same", zap.String("service", s.String()))
+	p.logger.Warn(message, zap.String("service", s.String()))
 }
 
 // noteClosed makes the next such episode worth a warning, once this one is over.

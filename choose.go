@@ -205,7 +205,7 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 			decision = balance.Decide(&request, room.nodes, room.tiers)
 		}
 	}
-	return c.apply(v, &request, decision)
+	return c.apply(v, decision)
 }
 
 // describe says what a decision needs to know of the request and its client.
@@ -238,7 +238,7 @@ func (c *call) describe(v *visit, nodes []balance.Standing) balance.Request {
 }
 
 // apply makes a decision true: the cookie, the labels, the memories.
-func (c *call) apply(v *visit, r *balance.Request, d balance.Decision) *reverseproxy.Upstream {
+func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	switch {
 	case d.Exhausted:
 		// Every node failed, or none is left. Should the proxy wait and ask once

@@ -186,10 +186,8 @@ func (c Cookie) check() error {
 			return err
 		}
 	}
-	for _, secret := range c.Secrets {
-		if secret == "" {
-			return errEmptySecret
-		}
+	if slices.Contains(c.Secrets, "") {
+		return errEmptySecret
 	}
 	return checkSameSite(c.SameSite)
 }

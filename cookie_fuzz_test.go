@@ -57,7 +57,7 @@ func FuzzForeignCookies(f *testing.F) {
 	}
 	fillIn := strings.NewReplacer(tokens...)
 	back := func(line string) (values []string) {
-		pair := strings.Split(line, ";")[0]
+		pair, _, _ := strings.Cut(line, ";")
 		i := strings.Index(pair, "=")
 		cookie := strings.Trim(pair[:max(i, 0)], " \t") + "=" + strings.Trim(pair[i+1:], " \t")
 		affinity.CutCookie([]string{strings.TrimPrefix(cookie, "=")}, name, func(value string) { values = append(values, value) })

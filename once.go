@@ -14,6 +14,7 @@ import (
 // itself, when the header is as it will be sent.
 func (p *Policy) sendOnce(r *http.Request) {
 	if !p.ourTransport {
+		once.Settle(r)
 		once.Ready(r, p.rekeys)
 	}
 }

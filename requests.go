@@ -29,11 +29,11 @@ func (p *Policy) observe(r *http.Request, a attempt) {
 	}
 	switch {
 	case a.err == nil:
-		m.node.requests.count(m.address, s, a.status, time.Since(a.started))
+		m.requests.count(m.address, s, a.status, time.Since(a.started))
 	case a.outcome == clientGone || r.Context().Err() != nil:
-		m.node.requests.countUnanswered(m.address, s, codeCanceled)
+		m.requests.countUnanswered(m.address, s, codeCanceled)
 	default:
-		m.node.requests.countUnanswered(m.address, s, codeError)
+		m.requests.countUnanswered(m.address, s, codeError)
 	}
 }
 

@@ -73,6 +73,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // send sends a request in the way that is made for it.
 func (t *Transport) send(r *http.Request, vars map[string]any, a *attempt) (*http.Response, error) {
+	once.Settle(r)
 	if t.own == nil || r.URL.Scheme != "http" || !isShort(r) {
 		return t.sendGoesWay(r, a)
 	}
@@ -136,9 +137,9 @@ type keptBody struct {
 	content []byte
 }
 
-// readBody reads the body of a request to its end, once: a proxy that tries again
-// has the same one, and a second proxy behind the first the same in another wrapping,
-// of which nothing is left to read.
+// readBody reads the body of a request to its end. It does so once: a proxy that tries
+// again has the same one, and a second proxy behind the first the same in another
+// wrapping, of which nothing is left to read.
 func (t *Transport) readBody(r *http.Request, vars map[string]any) ([]byte, error) {
 	if once.IsEmpty(r) {
 		return nil, nil
@@ -179,8 +180,7 @@ func clientError(ctx context.Context, err error, a *attempt) error {
 		a.outcome = clientGone
 		return context.Cause(ctx)
 	}
-	var known caddyhttp.HandlerError
-	if errors.As(err, &known) { // who limits bodies says so
+	if _, known := errors.AsType[caddyhttp.HandlerError](err); known { // whoever limits bodies says so
 		return err
 	}
 	return caddyhttp.Error(http.StatusBadRequest, err)

@@ -371,9 +371,8 @@ func (p *Policy) Cleanup() error {
 // hostHandler returns the proxy that is being provisioned with this policy, nil
 // in a bare context. A proxy within another's response routes has two above it.
 func hostHandler(ctx caddy.Context) *reverseproxy.Handler {
-	modules := ctx.Modules()
-	for i := len(modules) - 1; i >= 0; i-- {
-		if handler, ok := modules[i].(*reverseproxy.Handler); ok {
+	for _, module := range slices.Backward(ctx.Modules()) {
+		if handler, ok := module.(*reverseproxy.Handler); ok {
 			return handler
 		}
 	}

@@ -176,7 +176,7 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 	}
 	for _, s := range u.sources {
 		if s.answers == nil {
-			upstreams, err := s.UpstreamSource.GetUpstreams(r)
+			upstreams, err := s.GetUpstreams(r)
 			errs = append(errs, err)
 			for _, upstream := range upstreams {
 				add(upstream)
@@ -287,7 +287,7 @@ func (s *upstreamSource) nodesFor(r *http.Request) (nodes []*reverseproxy.Upstre
 			nodes, err = nil, errors.New("the source panicked")
 		}
 	}()
-	return s.UpstreamSource.GetUpstreams(r)
+	return s.GetUpstreams(r)
 }
 
 // UnmarshalCaddyfile sets up the sources. Syntax:

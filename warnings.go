@@ -254,7 +254,7 @@ func (p *Policy) warnOfChecks(w written) {
 	if !checked {
 		p.warnOf("health_check", "all checks are off: a node that is down is noticed only by the requests that it fails")
 	}
-	if checks := p.host.HealthChecks; checks != nil && checks.Active != nil && (checks.Active.URI != "" || checks.Active.Path != "" || checks.Active.Port != 0) {
+	if checks := p.host.HealthChecks; checks != nil && checks.Active != nil && isOn(checks.Active) {
 		p.warnOf("health_uri", "Caddy's active checks are on beside those of the policy: a node is down if either finds it down, for all of its services; leave them out")
 	}
 	var times struct {
@@ -269,6 +269,11 @@ func (p *Policy) warnOfChecks(w written) {
 			}
 		}
 	}
+}
+
+// isOn reports whether Caddy's active checks are on.
+func isOn(checks *reverseproxy.ActiveHealthChecks) bool {
+	return checks.URI != "" || checks.Path != "" || checks.Port != 0 //nolint:staticcheck // the deprecated path still works
 }
 
 // warnOfRepeating warns if Caddy may send a request twice that does harm then.

@@ -300,6 +300,7 @@ func testNeverTwice(t *testing.T, transport string) {
 			for range 5 {
 				wait.Go(func() { get("/restpp/echo?sleep=0.05") })
 			}
+			get("/gsql/v1/drop-all?marker=before") // on the way that the next one goes
 			wait.Wait()
 			for _, node := range nodes {
 				node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Close, Connection: tgnode.Reused})

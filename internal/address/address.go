@@ -114,7 +114,7 @@ func mask(text string) (masked string, placeholders []string, ok bool) {
 			return out.String(), placeholders, false
 		}
 		out.WriteString(text[:begin])
-		out.WriteRune(firstMask + rune(len(placeholders)))
+		out.WriteRune(firstMask + rune(len(placeholders))) //nolint:gosec // there are no more than masks
 		placeholders = append(placeholders, text[begin:begin+end+2])
 		text = text[begin+end+2:]
 	}

@@ -28,11 +28,11 @@ func CutCookie(values []string, name string, found func(value string)) []string 
 func cutFromLine(line, name string, found func(value string)) string {
 	start := 0
 	if !strings.HasPrefix(line, name) {
-		first := strings.Index(line, name)
-		if first < 0 {
+		before, _, found := strings.Cut(line, name)
+		if !found {
 			return line
 		}
-		start = strings.LastIndexByte(line[:first], ';') + 1
+		start = strings.LastIndexByte(before, ';') + 1
 	}
 	var pieces strings.Builder     // what is left, but for the last piece
 	from, to := 0, max(0, start-1) // the last piece: all since the last cookie removed

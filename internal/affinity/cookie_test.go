@@ -113,7 +113,7 @@ func TestReplaceCookieLeavesOneOfThatName(t *testing.T) {
 // sentBack is what a browser sends for a cookie that it was given by a line of
 // Set-Cookie: RFC 6265bis, sections 5.7 and 5.8.3.
 func sentBack(line string) string {
-	pair := strings.Split(line, ";")[0]
+	pair, _, _ := strings.Cut(line, ";")
 	i := strings.Index(pair, "=")
 	name, value := strings.Trim(pair[:max(i, 0)], " \t"), strings.Trim(pair[i+1:], " \t")
 	if name == "" {

@@ -82,12 +82,11 @@ func (s *Sessions) Tidy() { s.nodes.DeleteExpired() }
 // the server send each other in a header, "" if there is none.
 func SessionID(json string) string {
 	const key = `"sessionId"`
-	at := strings.Index(json, key)
-	if at < 0 || !strings.Contains(json[:at], "{") {
+	before, rest, found := strings.Cut(json, key)
+	if !found || !strings.Contains(before, "{") {
 		return ""
 	}
-	rest := strings.TrimLeft(json[at+len(key):], " \t")
-	rest, found := strings.CutPrefix(rest, ":")
+	rest, found = strings.CutPrefix(strings.TrimLeft(rest, " \t"), ":")
 	if !found {
 		return ""
 	}

@@ -30,7 +30,7 @@ func NewLineup(nodes []Standing, tiers []Tier) *Lineup {
 		if tiers[i] != best {
 			continue
 		}
-		l.Nodes = append(l.Nodes, int32(i)) //nolint:gosec // no pool is that large
+		l.Nodes = append(l.Nodes, int32(i))
 		l.Weights = append(l.Weights, node.Weight)
 		equal = equal && node.Weight == l.Weights[0]
 	}

@@ -23,15 +23,17 @@ const (
 	Nothing Outcome = iota
 	// Answered is an answer that the service itself must have given.
 	Answered
-	// BadGateway and GatewayTimeout are the node's nginx, which does not reach the
-	// service.
+	// BadGateway is a 502 of the node's nginx, which does not reach the service.
 	BadGateway
+	// GatewayTimeout is a 504 of the node's nginx, which the service does not answer.
 	GatewayTimeout
 	// Broken is a connection that broke before the first byte of an answer.
 	Broken
-	// Refused, Unreachable and TimedOut are what became of dialling.
+	// Refused is a dial that was refused.
 	Refused
+	// Unreachable is a dial that found no way to the node.
 	Unreachable
+	// TimedOut is a dial that got no answer.
 	TimedOut
 	// Unencrypted is a failed TLS handshake.
 	Unencrypted

@@ -57,7 +57,7 @@ func TestWhatAttemptsAreEvidenceOf(t *testing.T) {
 		{"no TLS", Attempt{Service: gui, Path: "/", Err: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, Unencrypted},
 		{"bad certificate", Attempt{Service: gui, Path: "/", Err: &tls.CertificateVerificationError{Err: errors.New("expired")}}, Unencrypted},
 		{"refused certificate", Attempt{Service: gui, Path: "/", Err: errors.New("remote error: tls: certificate required")}, Unencrypted},
-		{"handshake time-out", Attempt{Service: gui, Path: "/", Err: handshakeTimeout{}}, TimedOut},
+		{"handshake time-out", Attempt{Service: gui, Path: "/", Err: handshakeTimeoutError{}}, TimedOut},
 
 		// Connections that break before an answer speak for their service.
 		{"closed", Attempt{Service: restpp, Path: "/restpp/q", Err: io.EOF}, Broken},
@@ -105,10 +105,10 @@ type timeout struct{}
 func (timeout) Error() string { return "i/o timeout" }
 func (timeout) Timeout() bool { return true }
 
-type handshakeTimeout struct{}
+type handshakeTimeoutError struct{}
 
-func (handshakeTimeout) Error() string { return "net/http: TLS handshake timeout" }
-func (handshakeTimeout) Timeout() bool { return true }
+func (handshakeTimeoutError) Error() string { return "net/http: TLS handshake timeout" }
+func (handshakeTimeoutError) Timeout() bool { return true }
 
 // witnessed runs a test in a bubble with a prober of all services, which are up, whose
 // probes are answered by answer from then on.
@@ -150,6 +150,23 @@ func TestANodeThatRefusesIsDownWithinASecondOfLoad(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Requests leave the node as soon as their own service is down there, and a retry has
+// that one probed more often than the others.
+func TestANodeThatRefusesIsDownForServicesThatNobodyAsksFor(t *testing.T) {
+	for _, interval := range intervals {
+		dead := func(context.Context, service.Service, int) error { return EvidenceError{Refused} }
+		witnessed(t, interval, dead, func(t *testing.T, p *Prober, o *owner) {
+			p.Witness(service.RESTPP, Refused, time.Now())
+			sleep(1500 * time.Millisecond)
+			for s := range service.Count {
+				if p.Verdict(s) != Down {
+					t.Errorf("interval %s: %s is %s", interval, s, p.Verdict(s))
+				}
+			}
+		})
 	}
 }
 

@@ -101,6 +101,7 @@ type watch struct {
 	first   bool        // that was the first of this rhythm
 	random  float64     // the jitter of the wait after it
 	early   time.Time   // when a probe is to be made that was asked for
+	urgent  bool        // the node itself failed a live request: the doubt is not to last
 }
 
 // rhythm is a time in which a node is probed without a break.
@@ -150,6 +151,20 @@ func (w *watch) wake(r *rhythm) {
 	w.take(owner, plan.Thresholds, result{
 		failure: failure, silent: isTimeout(failure), began: began, took: took, probe: true, decides: true,
 	})
+	w.pursue()
+}
+
+// pursue asks for another probe where a failed one leaves a doubt that is urgent. The
+// requests that began it may have left the node by then, for another service of it is
+// down.
+func (w *watch) pursue() {
+	w.mu.Lock()
+	w.urgent = w.urgent && w.report.Verdict != Down && w.report.InDoubt()
+	urgent := w.urgent
+	w.mu.Unlock()
+	if urgent {
+		w.hurry()
+	}
 }
 
 // takeOff reports whether a probe is due, and if so, notes that it begins.

@@ -65,7 +65,7 @@ func (w *watch) accuse(o Outcome, began time.Time, direct bool) {
 	w.tally.add(now, o)
 	counts := w.counted.IsZero() || now.Sub(w.counted) >= plan.pause()
 	if counts {
-		w.counted = now
+		w.counted, w.urgent = now, w.urgent || o.IsOfNode()
 	}
 	note := direct && (w.noted.IsZero() || now.Sub(w.noted) >= noteAfter)
 	if note {

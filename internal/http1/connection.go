@@ -52,7 +52,7 @@ func (c *Client) newConnection(dialled net.Conn, address string) *connection {
 // close closes the connection, once, and makes room for another.
 func (c *connection) close() {
 	if c.gone.CompareAndSwap(false, true) {
-		_ = c.Conn.Close()
+		_ = c.Close()
 		c.client.lost(c.address)
 	}
 }

@@ -38,8 +38,7 @@ func (c *connection) exchange(req *http.Request, trace *httptrace.ClientTrace, o
 		c.abort()
 		if c.sending != nil {
 			<-c.sending.done
-			var unanswered *UnansweredError
-			if errors.As(err, &unanswered) {
+			if unanswered, is := errors.AsType[*UnansweredError](err); is {
 				unanswered.Sent = c.sending.n > 0
 			}
 		}
@@ -118,7 +117,7 @@ func (c *connection) readHeader(req *http.Request, trace *httptrace.ClientTrace)
 func (c *connection) send(out *outgoing) error {
 	piece := out.piece.Bytes()
 	if len(piece) <= surelyTaken {
-		n, err := c.Conn.Write(piece)
+		n, err := c.Write(piece)
 		out.release()
 		c.sent = n > 0
 		c.broken = err != nil
@@ -132,7 +131,7 @@ func (c *connection) send(out *outgoing) error {
 	go func() {
 		defer close(s.done)
 		defer out.release()
-		if s.n, s.err = c.Conn.Write(piece); s.n > 0 && s.err != nil && !s.answered.Load() {
+		if s.n, s.err = c.Write(piece); s.n > 0 && s.err != nil && !s.answered.Load() {
 			_ = c.SetReadDeadline(time.Now().Add(graceForAnswer))
 		}
 	}()

@@ -46,6 +46,37 @@ func Ready(r *http.Request, unsettled bool) {
 	}
 }
 
+// Settle finds out whether a read that came over HTTP/3 has a body, where no field
+// tells it: nearly all have none. Then it is one without a body to a transport as well,
+// which may repeat it.
+func Settle(r *http.Request) {
+	if r.ProtoMajor < 3 || r.ContentLength >= 0 || IsEmpty(r) || !service.Repeatable(r) {
+		return
+	}
+	var first [1]byte
+	switch n, err := r.Body.Read(first[:]); {
+	case n > 0:
+		r.Body = &begunBody{ReadCloser: r.Body, first: first[:n]}
+	case errors.Is(err, io.EOF):
+		r.Body, r.ContentLength = http.NoBody, 0
+	}
+}
+
+// begunBody is a body whose first bytes were read.
+type begunBody struct {
+	io.ReadCloser
+	first []byte
+}
+
+func (b *begunBody) Read(p []byte) (int, error) {
+	if len(b.first) == 0 {
+		return b.ReadCloser.Read(p)
+	}
+	n := copy(p, b.first)
+	b.first = b.first[n:]
+	return n, nil
+}
+
 func refuse() (io.ReadCloser, error) { return nil, ErrMayHaveBeenDone }
 
 // giveBody gives a request that has none a body with nothing in it, unless the

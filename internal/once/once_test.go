@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -81,6 +82,20 @@ func TestOnlyWhatMayBeRepeatedIsLeftAsItIs(t *testing.T) {
 		Ready(r, false)
 		if left := r.Body == nil; left != test.left || !IsEmpty(r) {
 			t.Errorf("%s %s: left as it was: %t", test.method, test.path, left)
+		}
+	}
+}
+
+func TestAReadOverHTTP3HasABodyOnlyIfOneComes(t *testing.T) {
+	for _, content := range []string{"", "content"} {
+		r := httptest.NewRequest(http.MethodGet, "/restpp/version", io.NopCloser(strings.NewReader(content)))
+		r.ProtoMajor, r.ContentLength = 3, -1
+		Settle(r)
+		if IsEmpty(r) != (content == "") {
+			t.Errorf("%q: empty %t", content, IsEmpty(r))
+		}
+		if got, err := io.ReadAll(r.Body); string(got) != content || err != nil {
+			t.Errorf("%q became %q, %v", content, got, err)
 		}
 	}
 }

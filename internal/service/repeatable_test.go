@@ -64,7 +64,7 @@ func TestRepeatableAllowsTheReadsOfTheList(t *testing.T) {
 }
 
 func TestRepeatableAllowsNothingElse(t *testing.T) {
-	for _, target := range strings.Fields(`
+	for target := range strings.FieldsSeq(`
 		/api /api/ /api/ping/ /api/pings /api/ping/x /api/auth/login /api/auth/oidc/callback?code=1
 		/api/restpp/query/g/q /api/restpp/echo /api/gsql-server/gsql/v1/schema /api/ping.js /api/main.js
 		/file /file.txt /file.js.exe /js /.jsx /main.JS /dir/main.js /main.js/ /assets /Assets/x

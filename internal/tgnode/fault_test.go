@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,11 +76,9 @@ func TestModesOfFailure(t *testing.T) {
 			node := startNode(t, Options{})
 			node.SetFault(GSQL, test.fault)
 			c := dial(t, node)
-			switch test.fault.Mode {
-			case Hang, Stall, SlowHeader, SlowBody, Trickle:
-				if test.fault.Delay != time.Millisecond {
-					_ = c.conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
-				}
+			slow := []Mode{Hang, Stall, SlowHeader, SlowBody, Trickle}
+			if slices.Contains(slow, test.fault.Mode) && test.fault.Delay != time.Millisecond {
+				_ = c.conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
 			}
 			answer, err := c.try("GET", target, "")
 			test.check(t, answer, err)

@@ -62,6 +62,7 @@ func (c *connection) answer(fault *Fault) {
 		return
 	}
 	switch r.service {
+	case All: // is no service that a path leads to
 	case Static:
 		c.serveStatic()
 	case GUI:

@@ -16,7 +16,8 @@ func reservePort(addr string) (release func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("reserving %s: %w", addr, err)
 	}
-	family, to := syscall.AF_INET, syscall.Sockaddr(nil)
+	family := syscall.AF_INET
+	var to syscall.Sockaddr
 	if ap.Addr().Is4() {
 		to = &syscall.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}
 	} else {
