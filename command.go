@@ -1,20 +1,14 @@
 package tigergraph
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strings"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/console"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
 func init() {
@@ -31,17 +25,15 @@ refused, and 2 if there was nobody to ask.`,
 			root.Args = arguments(cobra.NoArgs)
 			root.RunE = func(command *cobra.Command, _ []string) error { return command.Help() }
 			root.SetFlagErrorFunc(cannotTell)
-			root.AddCommand(statusCommand(), drainCommand(), readyCommand(), switchCommand(), checkCommand())
+			for _, subcommand := range subcommands {
+				root.AddCommand(subcommand())
+			}
 		},
 	})
 }
 
-// The exit statuses.
-const (
-	exitFine       = 0
-	exitDown       = 1
-	exitCannotTell = 2
-)
+// subcommands make the commands below this one.
+var subcommands = []func() *cobra.Command{statusCommand, drainCommand, readyCommand, switchCommand}
 
 // runner makes a function that prints what it has to say a command's.
 func runner(run func(out *console.Printer, flags caddycmd.Flags, arguments []string) (int, error)) func(*cobra.Command, []string) error {
@@ -100,7 +92,10 @@ that is down is so, and what to do about it. The exit status is 1 if something i
 down. With --watch it goes on until it is interrupted.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, _ []string) (int, error) {
-			if flags.Bool("watch") {
+			switch watching := flags.Bool("watch"); {
+			case watching && flags.Bool("alive"):
+				return exitCannotTell, errors.New("--alive asks once: leave out --watch")
+			case watching:
 				return watch(out, flags)
 			}
 			cluster, body, status, err := askForCluster(flags)
@@ -123,7 +118,6 @@ down. With --watch it goes on until it is interrupted.`,
 	command.Flags().BoolP("json", "", false, "Print JSON")
 	command.Flags().BoolP("watch", "", false, "Print it again every two seconds")
 	command.Flags().BoolP("alive", "", false, "Exit with 0 though nodes are down, and 1 only if Caddy is: for a container's health check")
-	command.MarkFlagsMutuallyExclusive("watch", "alive")
 	return addAdminFlags(command)
 }
 
@@ -154,30 +148,6 @@ func watch(out *console.Printer, flags caddycmd.Flags) (int, error) {
 		time.Sleep(watchEvery)
 	}
 }
-
-// askForCluster returns what Caddy says of its nodes and clusters, and of the nodes as
-// it says it.
-func askForCluster(flags caddycmd.Flags) (cluster *console.Cluster, body []byte, status int, err error) {
-	cluster = new(console.Cluster)
-	if body, status, err = ask(flags, http.MethodGet, "nodes", nil); err != nil {
-		return nil, nil, status, err
-	}
-	if err := json.Unmarshal(body, &cluster.Nodes); err != nil {
-		return nil, nil, exitCannotTell, notUnderstood(err)
-	}
-	for call, into := range map[string]any{"clusters": &cluster.Clusters, "services": &cluster.Services} {
-		answer, _, err := ask(flags, http.MethodGet, call, nil)
-		if err != nil {
-			continue // a Caddy with an older plugin does not know it
-		}
-		if err := json.Unmarshal(answer, into); err != nil {
-			return nil, nil, exitCannotTell, notUnderstood(err)
-		}
-	}
-	return cluster, body, exitFine, nil
-}
-
-func notUnderstood(err error) error { return fmt.Errorf("understanding the answer: %w", err) }
 
 func drainCommand() *cobra.Command {
 	command := &cobra.Command{
@@ -286,64 +256,4 @@ the old one for so long. Nothing but this command ever switches back.`,
 	}
 	command.Flags().StringP("drain", "", "", "How long sessions with a cookie stay in the old cluster, such as 30m. Default: not at all")
 	return addAdminFlags(command)
-}
-
-// askAboutNode makes a call that changes a node, and returns what it is now.
-func askAboutNode(flags caddycmd.Flags, call string, request map[string]any) (node *statuspage.NodeStatus, status int, err error) {
-	body, status, err := post(flags, call, request)
-	if err != nil {
-		return nil, status, err
-	}
-	if err := json.Unmarshal(body, &node); err != nil || node == nil {
-		return nil, exitCannotTell, notUnderstood(err)
-	}
-	return node, exitFine, nil
-}
-
-// post makes a call that changes something.
-func post(flags caddycmd.Flags, call string, request map[string]any) (answer []byte, status int, err error) {
-	encoded, err := json.Marshal(request)
-	if err != nil {
-		return nil, exitCannotTell, fmt.Errorf("encoding the request: %w", err)
-	}
-	return ask(flags, http.MethodPost, call, encoded)
-}
-
-// ask makes a call of the admin endpoint. The exit status is that of a failure.
-func ask(flags caddycmd.Flags, method, call string, body []byte) (answer []byte, status int, err error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
-	if err != nil {
-		return nil, exitCannotTell, fmt.Errorf("finding the admin endpoint: %w", err)
-	}
-	var reader io.Reader
-	if body != nil {
-		reader = bytes.NewReader(body)
-	}
-	response, err := caddycmd.AdminAPIRequest(address, method, adminPrefix+call, http.Header{"Connection": {"close"}}, reader)
-	if err != nil {
-		if refusal := refusalIn(err); refusal != "" {
-			return nil, exitDown, errors.New(inFlags.Replace(refusal))
-		}
-		return nil, exitCannotTell, fmt.Errorf("asking Caddy at %s: %w; is it running, with this plugin and its admin endpoint on?", address, err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	answer, err = io.ReadAll(response.Body)
-	if err != nil {
-		return nil, exitCannotTell, fmt.Errorf("reading the answer: %w", err)
-	}
-	return answer, exitFine, nil
-}
-
-// inFlags says with the flags of the commands what the admin endpoint says with the
-// fields of its calls.
-var inFlags = strings.NewReplacer("set 'force' to", "use --force to", "'for' must", "--for must", "'drain' must", "--drain must")
-
-// refusalIn returns the message with which our calls refuse a request.
-func refusalIn(err error) string {
-	text := err.Error()
-	var answer struct{ Error string }
-	if begin := strings.IndexByte(text, '{'); begin >= 0 && json.Unmarshal([]byte(text[begin:]), &answer) == nil {
-		return answer.Error
-	}
-	return ""
 }

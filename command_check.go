@@ -24,6 +24,10 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
+func init() {
+	subcommands = append(subcommands, checkCommand)
+}
+
 func checkCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check <nodes...> [--timeout <duration>] [--cacert <file>] [--cert <file> --key <file>] [--server-name <name>] [--insecure] [--json]",
@@ -74,8 +78,8 @@ type certificates struct {
 	insecure                                bool
 }
 
-// given reports whether there are any.
-func (c *certificates) given() bool { return *c != certificates{} }
+// given reports whether there are any that need TLS to mean something.
+func (c *certificates) given() bool { return *c != certificates{insecure: c.insecure} }
 
 // config returns the settings as the transport has them.
 func (c *certificates) config() (*reverseproxy.TLSConfig, error) {
@@ -126,7 +130,7 @@ func findTargets(ctx caddy.Context, nodes []string, settings certificates) (targ
 		}
 	}
 	if !secure && settings.given() {
-		return nil, fmt.Errorf("--cacert, --cert, --key, --server-name and --insecure are for nodes that speak TLS: write https:// before them, as in https://%s", nodes[0])
+		return nil, fmt.Errorf("--cacert, --cert, --key and --server-name are for nodes that speak TLS: write https:// before them, as in https://%s", nodes[0])
 	}
 	return targets, nil
 }

@@ -90,9 +90,9 @@ type Policy struct {
 	// Default: 1.
 	Weights map[string]int `json:"weights,omitempty"`
 
-	// The addresses of nodes that get requests only while no other node can take
-	// them, as those of a disaster-recovery cluster. Their data may be old, so a
-	// cookie for one counts only for as long.
+	// The addresses of nodes with the same data that get requests only while no other
+	// node can take them; a cookie for one counts only for as long. Another cluster,
+	// such as the one for disaster recovery, is a standby.
 	Backup []string `json:"backup,omitempty"`
 
 	// The addresses of nodes that take no new clients. Those with a cookie stay.

@@ -175,6 +175,7 @@ func (c command) testNobodyToAsk(t *testing.T) {
 		{"drain", "m1", "--idle", "1m"},
 		{"ready", "m1", "--wait", "-1s"},
 		{"switch"},
+		{"status", "--watch", "--alive"},
 		{"restart"},
 	} {
 		said := c.run(t, append([]string{"tigergraph"}, wrong...)...)

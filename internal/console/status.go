@@ -54,7 +54,7 @@ func (p *Printer) Status(c *Cluster, now time.Time) {
 // alarms says what matters most, and reports whether there was anything to say.
 func (p *Printer) alarms(c *Cluster) (any bool) {
 	for _, name := range services {
-		text := ""
+		var text string
 		switch state := c.Services[name]; {
 		case state.FailOpen:
 			text = "FAILING OPEN: " + name + " is down on every node that takes new clients; requests are sent there all the same"
