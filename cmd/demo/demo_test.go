@@ -105,7 +105,7 @@ func startDemo(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := launch(t, append([]string{"-listen", "localhost:0"}, args...)...)
 	p.await("its welcome", func() bool { return strings.Contains(p.said(), "Commands:") })
-	for _, word := range strings.FieldsSeq(p.said()) {
+	for word := range strings.FieldsSeq(p.said()) {
 		if strings.HasPrefix(word, "https://") {
 			p.url = word
 			break
