@@ -169,7 +169,7 @@ func checkNodes(nodes []string, timeout time.Duration, settings certificates) ([
 				if err != nil {
 					found.Error = err.Error()
 				}
-				if isOdd(err) {
+				if console.IsOdd(err) {
 					found.Came = witness.came()
 				}
 				findings[i*int(service.Count)+int(s)] = found
@@ -178,20 +178,6 @@ func checkNodes(nodes []string, timeout time.Duration, settings certificates) ([
 	}
 	probes.Wait()
 	return findings, nil
-}
-
-// isOdd reports whether something else answered than the service or, in its place,
-// the nginx of a node.
-func isOdd(err error) bool {
-	var status health.StatusError
-	var page health.PageError
-	switch {
-	case errors.As(err, &status):
-		return health.Gateway(int(status)) == nil
-	case errors.As(err, &page), errors.Is(err, health.ErrBody), errors.Is(err, health.ErrTooLong):
-		return true
-	}
-	return false
 }
 
 // witness remembers how the last answer began, for people who wonder who gave it.
@@ -230,18 +216,5 @@ func (w *witness) came() string {
 	if w.response == nil {
 		return ""
 	}
-	text := "status " + w.response.Status
-	if server := w.response.Header.Get("Server"); server != "" {
-		text += " from " + server
-	}
-	if location := w.response.Header.Get("Location"); location != "" {
-		text += ", which leads to " + location
-	}
-	if begin := strings.Join(strings.Fields(w.begin.String()), " "); begin != "" {
-		text += ": " + begin
-		if w.begin.Len() == mostCame {
-			text += "…"
-		}
-	}
-	return text
+	return console.Came(w.response, w.begin.String(), w.begin.Len() == mostCame)
 }

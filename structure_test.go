@@ -24,7 +24,7 @@ import (
 const (
 	mostLines  = 10240
 	mostCircle = 37
-	mostPairs  = 44
+	mostPairs  = 42
 	// mostFileLines is how long one file may be.
 	mostFileLines = 450
 )

@@ -1,8 +1,12 @@
 package console
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 )
 
 // Finding is what a probe of one service of one node found.
@@ -57,4 +61,36 @@ func (p *Printer) Findings(findings []Finding) {
 		p.paragraph(fmt.Sprintf("%s %s:", Printable(f.node), strings.Join(services[f], ", ")),
 			Printable(f.text), Printable(f.advice), came)
 	}
+}
+
+// IsOdd reports whether something else answered than the service or, in its place,
+// the nginx of a node.
+func IsOdd(err error) bool {
+	var status health.StatusError
+	var page health.PageError
+	switch {
+	case errors.As(err, &status):
+		return health.Gateway(int(status)) == nil
+	case errors.As(err, &page), errors.Is(err, health.ErrBody), errors.Is(err, health.ErrTooLong):
+		return true
+	}
+	return false
+}
+
+// Came says what an answer was, by its begin, and whether more came.
+func Came(response *http.Response, begin string, more bool) string {
+	text := "status " + response.Status
+	if server := response.Header.Get("Server"); server != "" {
+		text += " from " + server
+	}
+	if location := response.Header.Get("Location"); location != "" {
+		text += ", which leads to " + location
+	}
+	if begin = strings.Join(strings.Fields(begin), " "); begin != "" {
+		text += ": " + begin
+		if more {
+			text += "…"
+		}
+	}
+	return text
 }
