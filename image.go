@@ -44,7 +44,7 @@ func checkKeyFile(value string) error {
 	if err := checkFiles(1)(value); err != nil {
 		return err
 	}
-	content, err := os.ReadFile(strings.TrimSpace(value)) //nolint:gosec // the administrator names it
+	content, err := os.ReadFile(strings.TrimSpace(value))
 	if err != nil {
 		return err
 	}

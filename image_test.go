@@ -80,7 +80,7 @@ func TestTheImageNamesTheFurtherVariableThatIsWrong(t *testing.T) {
 		{"ERROR_PAGE", "must be a whole path", []string{"ERROR_PAGE", "error.html"}},
 		{"CADDY_ADMIN", "is no address to listen on", []string{"CADDY_ADMIN", "localhost"}},
 		{"CADDY_ADMIN", "health check", []string{"CADDY_ADMIN", "off"}},
-		{"TIGERGRAPH_OPTIONS", "slow_strat", []string{"TIGERGRAPH_OPTIONS", "slow_strat 1m"}},
+		{"TIGERGRAPH_OPTIONS", "slow_stert", []string{"TIGERGRAPH_OPTIONS", "slow_stert 1m"}},
 		{"TIGERGRAPH_OPTIONS", "weight", []string{"TIGERGRAPH_OPTIONS", "weight m9 1", "SITE_DIRECTIVES", "respond /hello world"}},
 		{"COOKIE_OPTIONS", "lifetim", []string{"COOKIE_OPTIONS", "lifetim 1h"}},
 		{"COOKIE_OPTIONS", "secret", []string{"COOKIE_OPTIONS", "secret 0123456789abcdef", "COOKIE_KEY", "0123456789abcdef"}},

@@ -92,7 +92,8 @@ var (
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
 		probesTotal, probeDuration, transitionsTotal, selectionsTotal, displacedTotal, lookupsTotal,
-		requestsTotal, requestDuration, retriesTotal, stateCollector{},
+		requestsTotal, requestDuration, retriesTotal,
+		stateCollector{},
 	} {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(collector); err != nil && !errors.As(err, &registered) {

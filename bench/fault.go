@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,7 +63,7 @@ func (b *benchmark) measureFault(ctx context.Context, c faultCase) ([]figure, er
 	contenders := b.contenders
 	for _, contender := range b.contenders {
 		if contender.name == "stock" {
-			contenders = append(contenders[:len(contenders):len(contenders)], caddyContender("stock, checks", "`reverse_proxy` with `lb_policy cookie` and its documented checks", contender.binary, checkedSite))
+			contenders = append(slices.Clip(contenders), caddyContender("stock, checks", "`reverse_proxy` with `lb_policy cookie` and its documented checks", contender.binary, checkedSite))
 		}
 	}
 	proxies, err := b.startProxies(ctx, contenders, c.name, false)

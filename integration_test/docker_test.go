@@ -254,7 +254,7 @@ func (i *image) program(name, as string) {
 	}
 	i.copy(found, as)
 	libraries, _ := exec.Command("ldd", found).Output() // fails for a static one
-	for _, word := range strings.Fields(string(libraries)) {
+	for word := range strings.FieldsSeq(string(libraries)) {
 		if path.IsAbs(word) && !i.made[word] {
 			i.made[word] = true
 			i.copy(word, word)
@@ -490,7 +490,7 @@ func (d *dockerTest) testVariables(t *testing.T) {
 		{[]string{site, nodes, "TLS=off"}, []string{"the environment variable TLS is wrong"}},
 		{[]string{site, nodes, "METRICS_ADDRESS=:443"}, []string{"the environment variable METRICS_ADDRESS is wrong"}},
 		{[]string{site, nodes, "COOKIE_KEY_FILE=/run/secrets/nonesuch"}, []string{"the environment variable COOKIE_KEY_FILE is wrong"}},
-		{[]string{site, nodes, "TIGERGRAPH_OPTIONS=slow_strat 1m"}, []string{"the environment variable TIGERGRAPH_OPTIONS is wrong"}},
+		{[]string{site, nodes, "TIGERGRAPH_OPTIONS=slow_stert 1m"}, []string{"the environment variable TIGERGRAPH_OPTIONS is wrong"}},
 	} {
 		arguments := []string{"run", "--rm"}
 		for _, variable := range test.variables {

@@ -77,6 +77,7 @@ func (s *nameServer) answer(message *dnsmessage.Message) {
 				Port: s.port, Target: dnsmessage.MustNewName(target),
 			}})
 		}
+	default: // there is nothing of another type
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -168,7 +169,7 @@ func (m *soakMachine) run(command ...string) {
 
 func (m *soakMachine) runInSpace(command ...string) {
 	m.t.Helper()
-	m.run(append(m.inSpace[:len(m.inSpace):len(m.inSpace)], command...)...)
+	m.run(append(slices.Clip(m.inSpace), command...)...)
 }
 
 // start starts processes.
@@ -181,7 +182,7 @@ func (m *soakMachine) start(names ...string) {
 
 func (m *soakMachine) startProcess(name string) {
 	m.t.Helper()
-	program := append(m.inSpace[:len(m.inSpace):len(m.inSpace)], os.Args[0])
+	program := append(slices.Clip(m.inSpace), os.Args[0])
 	// With the test the processes end, however that ends; nginx ends its workers
 	// at a signal only.
 	attributes := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -94,7 +94,7 @@ func TestTables(t *testing.T) {
 	}
 
 	status := shown(func(p *Printer) { p.Status(aCluster(), noon) })
-	for _, want := range []string{ //nolint:dupword // these are columns
+	for _, want := range []string{
 		"m2:14240                        draining  up   up    unknown  0         65535",
 		"m2:14240 is draining for another 1h0m0s",
 		"graph-1.prod.example.com:14240 gsql is down for 1m30s",
@@ -172,7 +172,7 @@ func TestClustersAreShownWhereThereAreSeveral(t *testing.T) {
 		{Name: "dr", Active: true, Nodes: []string{"dr1:14240"}, Since: ago(time.Minute)},
 	}}
 	text := shown(func(p *Printer) { p.Status(cluster, noon) })
-	for _, want := range []string{ //nolint:dupword // these are columns
+	for _, want := range []string{
 		"m1:14240   standby  up   up    up      0         1       primary",
 		"Cluster primary: standby, for 1m0s; its sessions stay for another 29m0s (1 node).",
 		"Cluster dr: active, for 1m0s (1 node).",

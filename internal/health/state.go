@@ -10,13 +10,13 @@ import "math"
 type Verdict uint32
 
 const (
-	// Unknown: nothing is decided yet.
+	// Unknown says that nothing is decided yet.
 	Unknown Verdict = iota
-	// Up: the service serves requests.
+	// Up says that the service serves requests.
 	Up
-	// Down: the service does not serve requests.
+	// Down says that the service does not serve requests.
 	Down
-	// Off: the service is not checked, and counts as up.
+	// Off says that the service is not checked, and counts as up.
 	Off
 )
 
