@@ -44,7 +44,7 @@ func TestANodeOfTheDemoFallsBeforeOnesEyes(t *testing.T) {
 	p := start(t, demoBinary, "-listen", "localhost:0")
 	eventually(t, "the demo's welcome", func() bool { return strings.Contains(p.said(), "Commands:") })
 	var demo, status string
-	for _, word := range strings.Fields(p.said()) {
+	for word := range strings.FieldsSeq(p.said()) {
 		switch {
 		case strings.HasPrefix(word, "https://") && strings.HasSuffix(word, statusPath):
 			status = word

@@ -331,7 +331,7 @@ func TestTheCaddyfilesAreValid(t *testing.T) {
 				environment = append(environment, variable+"="+value)
 			}
 		}
-		for _, line := range strings.Split(caddyfile, "\n") {
+		for line := range strings.SplitSeq(caddyfile, "\n") {
 			if strings.TrimRight(line, " ") != line {
 				t.Errorf("with %s a line ends in blanks: %q", name, line)
 			}

@@ -102,7 +102,7 @@ func TestEveryManifestIsWhatTheAPIKnows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, document := range bytes.Split(content, []byte("\n---\n")) {
+		for document := range bytes.SplitSeq(content, []byte("\n---\n")) {
 			decode(t, document)
 			decoded++
 		}

@@ -24,7 +24,7 @@ func TestTheGuidesLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	site := ""
-	for _, block := range strings.Split(string(guide), "```caddyfile\n") {
+	for block := range strings.SplitSeq(string(guide), "```caddyfile\n") {
 		if block, _, _ := strings.Cut(block, "```"); strings.Contains(block, "rate_limit {") {
 			site = block
 		}
