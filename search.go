@@ -28,8 +28,7 @@ func (c *call) searchQuery() *member {
 	c.align()
 	for _, id := range asyncquery.Unknown(c.request.URL.RawQuery) {
 		s := search{
-			// Who has left a dynamic pool may be somebody else by now.
-			policy: c.policy, members: c.roster.byPool, id: id, authorization: authorization,
+			policy: c.policy, members: c.searched(), id: id, authorization: authorization,
 			target: asyncquery.SearchTarget(c.request.URL.Path, c.request.URL.RawQuery, id),
 		}
 		if !asyncquery.MaySearch(s.target, authorization) {
@@ -44,6 +43,18 @@ func (c *call) searchQuery() *member {
 		}
 	}
 	return nil
+}
+
+// searched returns the nodes that may get the client's credentials: those in the pool,
+// for one that has left a dynamic pool may be somebody else by now, whose cluster is the
+// active one or keeps its sessions.
+func (c *call) searched() (members []*member) {
+	for _, m := range c.roster.byPool {
+		if m.cluster == c.roster.active || m.cluster == c.roster.kept {
+			members = append(members, m)
+		}
+	}
+	return members
 }
 
 // search is a search for an asynchronous query.
