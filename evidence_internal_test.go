@@ -65,7 +65,7 @@ func TestAttemptsThroughTheProxysTransportAreBooked(t *testing.T) {
 			until(t, "it is up", func() bool { return prober.verdict(service.RESTPP) == health.Up })
 			if test.prepare != nil {
 				if err := test.prepare(node); err != nil {
-					t.Skip("not possible here: ", err)
+					t.Skip("this needs a packet filter or a port of its own, which CI has: ", err)
 				}
 			}
 			if test.ctx == nil {
