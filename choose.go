@@ -395,7 +395,8 @@ func (c *call) standing(i int, failed memberSet) balance.Standing {
 		Standby:  m.cluster != c.roster.active,
 		Kept:     m.cluster == c.roster.kept,
 	}
-	if standing.Standby && c.policy.StandbyReads {
+	// An outlook has no request, and tells of one that is no read.
+	if standing.Standby && c.policy.StandbyReads && c.request != nil {
 		standing.Reads = m.cluster == c.roster.firstStandby() && service.Repeatable(c.request)
 	}
 	if upstream.Host != nil {

@@ -114,7 +114,7 @@ func TestAStandbyClusterGetsNothingUntilASwitch(t *testing.T) {
 func TestOnlyWhatReadsReachesAStandbyBefore(t *testing.T) {
 	_, nodes := startCluster(t, 4)
 	e, a := newAdminEdge(t)
-	e.load(withStandby(nodes, "standby_reads"))
+	e.load(withMetrics(withStandby(nodes, "standby_reads")))
 	a.allUp()
 	for _, node := range nodes[:2] {
 		node.SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Dead})
@@ -135,6 +135,16 @@ func TestOnlyWhatReadsReachesAStandbyBefore(t *testing.T) {
 				t.Errorf("the standby got %s", request.Target)
 			}
 		}
+	}
+	var services map[string]any
+	if got := a.call(http.MethodGet, "/tigergraph/services", ""); got.StatusCode != http.StatusOK || json.Unmarshal(got.body, &services) != nil {
+		t.Errorf("the services are %d %s", got.StatusCode, got.body)
+	}
+	if e.scrape()[`caddy_tigergraph_fail_open{cluster="primary",service="restpp"}`] != 1 {
+		t.Error("what is no read may go to the standby, as the metrics have it")
+	}
+	if panics := e.logs("panic"); len(panics) > 0 {
+		t.Errorf("logged: %v", panics)
 	}
 }
 

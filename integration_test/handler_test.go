@@ -57,9 +57,9 @@ func TestSetGSQLCookieKeepsItsCase(t *testing.T) {
 		"empty":           {Mode: tgnode.Answer, Status: 200, Fields: []tgnode.Field{field}},
 		"in chunks":       {Mode: tgnode.Endless, Status: 200, Fields: []tgnode.Field{field}, Body: "line\n"},
 		"after early hints": {Mode: tgnode.Raw, Body: "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" +
-			head + "Content-Length: 2\r\n\r\n{}"},
+			head + "Connection: close\r\nContent-Length: 2\r\n\r\n{}"},
 		"with trailers": {Mode: tgnode.Raw, Body: head +
-			"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\n{}\r\n0\r\nX-Sum: 7\r\n\r\n"},
+			"Connection: close\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\n{}\r\n0\r\nX-Sum: 7\r\n\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes[0].SetFault(tgnode.GSQL, fault)
