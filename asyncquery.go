@@ -19,7 +19,7 @@ func (c *call) queryHolder() *member {
 
 // rememberedHolder returns the node that is remembered for a query.
 func (c *call) rememberedHolder() *member {
-	for address := range c.policy.app.memories.queries.Nodes(c.request.URL.RawQuery) {
+	for address := range c.policy.app.fleet.Queries.Nodes(c.request.URL.RawQuery) {
 		if m := c.memberAt(address); m != nil {
 			return m
 		}

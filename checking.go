@@ -1,7 +1,6 @@
 package tigergraph
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,35 +34,20 @@ func (p *Policy) acquireProber(m *member) {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
 		return
 	}
-	key, kin, err := proberKeys(m.address, p.transport, p.checker, p.checkSettings)
+	key, kin, err := p.proberKeys(m.Address)
 	if err != nil {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
 		return
 	}
-	pooled, _, err := probers.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return newProber(m.address, node, p.checker, kin), nil
+	checker := p.checker
+	m.dialInfo = node
+	m.prober = p.app.fleet.Prober(m.Address, key, kin, func(s service.Service) bool {
+		_, checked := checker.Plan(s.String())
+		return checked
 	})
-	if err != nil {
-		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
-		return
-	}
-	m.prober, m.proberKey = pooled.(*prober), key
 	if p.owner != nil {
-		m.prober.start(p.owner)
+		m.prober.StartFor(p.owner.lend(m))
 	}
-}
-
-// giveUpProber is the counterpart of acquireProber. The verdicts can still be
-// read, for requests outlive their configuration.
-func (m *member) giveUpProber() error {
-	if m == nil || m.proberKey == "" {
-		return nil
-	}
-	if _, err := probers.Delete(m.proberKey); err != nil {
-		return fmt.Errorf("giving up the health checks of %s: %w", m.address, err)
-	}
-	m.proberKey = ""
-	return nil
 }
 
 // dialInfo says how to reach an upstream outside of a request.
@@ -97,7 +81,7 @@ func (p *Policy) startProbes() {
 	p.owner = &probeOwner{app: p.app, checker: p.checker, transport: p.host.Transport}
 	for _, m := range p.roster.Load().members {
 		if m != nil && m.prober != nil {
-			m.prober.start(p.owner)
+			m.prober.StartFor(p.owner.lend(m))
 		}
 	}
 }
@@ -112,7 +96,7 @@ func (p *Policy) stopProbes() {
 	}
 	for _, m := range p.roster.Load().members {
 		if m != nil && m.prober != nil {
-			m.prober.release(p.owner)
+			m.prober.Prober.Release(p.owner.lend(m))
 		}
 	}
 	p.owner = nil
@@ -125,6 +109,9 @@ func (p *Policy) forget(now time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.released {
+		return
+	}
 	current := p.roster.Load()
 	if p.asked.Swap(false) {
 		for _, m := range current.byPool {
@@ -162,11 +149,9 @@ func (p *Policy) forget(now time.Time) {
 	p.roster.Store(&kept)
 	for _, m := range forgotten {
 		if m.prober != nil && p.owner != nil {
-			m.prober.release(p.owner)
+			m.prober.Prober.Release(p.owner.lend(m))
 		}
-		if err := errors.Join(m.giveUpProber(), p.app.leave(m.node)); err != nil {
-			p.logger.Error("node cannot be forgotten", zap.String("node", m.address), zap.Error(err))
-		}
+		m.release(p.app.fleet)
 	}
 }
 

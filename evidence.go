@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -14,7 +15,7 @@ import (
 // book takes in what an attempt to have the node answer a request came to. The node
 // has no part in it if the client left or its body failed, if its header could not be
 // sent, or if a limit of ours was reached.
-func (p *prober) book(s service.Service, r *http.Request, a attempt) {
+func book(p *fleet.Prober, s service.Service, r *http.Request, a attempt) {
 	met := health.Attempt{
 		Service: s, Path: r.URL.Path, Err: a.err, Status: a.status, Header: a.header,
 		Excused: a.outcome == clientFault || a.outcome == clientGone || r.Context().Err() != nil,

@@ -179,7 +179,7 @@ func (w *responseWriter) rememberQuery(b []byte) {
 		return
 	}
 	if node, chosen := replacer.GetString(nodePlaceholder); chosen {
-		policy.app.memories.queries.Remember(id, node)
+		policy.app.fleet.Queries.Remember(id, node)
 	}
 }
 
@@ -305,7 +305,7 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure 
 func choseDown(r *http.Request) bool {
 	asked := service.Of(r.URL.Path)
 	return slices.ContainsFunc(chosenFor(r), func(m *member) bool {
-		return m.prober != nil && m.prober.verdict(asked) == health.Down
+		return m.prober != nil && m.prober.Verdict(asked) == health.Down
 	})
 }
 

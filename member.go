@@ -4,12 +4,15 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 )
 
 // member is a node as one policy sees it.
 type member struct {
-	*node
+	*fleet.Node
 	// dial is the upstream's address as configured, placeholders and all.
 	dial   string
 	index  int
@@ -23,50 +26,47 @@ type member struct {
 	// label is the address as the value of a placeholder; putting a string into
 	// an interface on each request would allocate.
 	label any
-	// prober knows how the node is; nil if it is not checked. proberKey is what the
-	// policy acquired it by.
-	prober    *prober
-	proberKey string
+	// prober knows how the node is; nil if it is not checked.
+	prober   *fleet.Prober
+	dialInfo reverseproxy.DialInfo // of the probes
 	// seen is when the node was last in a dynamic pool; guarded by the policy's mu.
 	seen time.Time
 	// choices are what may have to be remembered of a request that was sent here.
 	choices      [8]choice
 	placeholders usualPlaceholders
 	selections   selectionCounters
+	requests     *requestCounters // of the node, whichever policy chose it
 }
 
-func newMember(p *Policy, n *node, dial string, index int) *member {
+func newMember(p *Policy, n *fleet.Node, dial string, index int) *member {
 	m := &member{
-		node: n, dial: dial, index: index, seed: affinity.Seed(n.address), label: n.address,
+		Node: n, dial: dial, index: index, seed: affinity.Seed(n.Address), label: n.Address,
 		weight: 1, backup: slices.Contains(p.Backup, dial), cluster: slices.Index(p.clusters(), p.clusterOf(dial)),
 	}
 	if weight, set := p.Weights[dial]; set {
 		m.weight = float64(weight)
 	}
 	m.retiring = m.weight == 0 || slices.Contains(p.Drain, dial)
+	if m.requests, _ = n.Attached.(*requestCounters); m.requests == nil {
+		m.requests = new(requestCounters)
+	}
 	m.choices = newChoices(p, m)
 	m.placeholders = m.usualPlaceholders()
 	return m
 }
 
-// noteSession notes that a session is used on the node, if somebody may be waiting for
-// the last one.
-func (m *member) noteSession() {
-	if m.draining.Load() {
-		m.session.Store(time.Now().UnixNano())
+// acquireNode returns the node with this address. The caller holds the policy's lock.
+func (p *Policy) acquireNode(address string) *fleet.Node {
+	if p.released {
+		return &fleet.Node{Address: address} // nobody else's
 	}
-}
-
-// lastSession returns when that was last, zero if it was not.
-func (m *member) lastSession() time.Time {
-	if at := m.session.Load(); at != 0 {
-		return time.Unix(0, at)
-	}
-	return time.Time{}
+	n := p.app.fleet.Node(address)
+	n.Follow(p.app.operator.known(), time.Now())
+	return n
 }
 
 // isDraining reports whether the node takes no new clients.
-func (m *member) isDraining() bool { return m.retiring || m.draining.Load() }
+func (m *member) isDraining() bool { return m.retiring || m.IsDraining() }
 
 // memberSet is a set of a policy's members, by their index.
 type memberSet []uint64
@@ -80,4 +80,13 @@ func (s *memberSet) add(m *member) {
 
 func (s memberSet) has(m *member) bool {
 	return m.index/64 < len(s) && s[m.index/64]&(1<<(m.index%64)) != 0
+}
+
+// release gives up the node and its prober. What they are can still be read, for
+// requests outlive their configuration.
+func (m *member) release(f *fleet.Fleet) {
+	f.ReleaseNode(m.Node)
+	if m.prober != nil {
+		m.prober.Release()
+	}
 }

@@ -99,7 +99,7 @@ func (c *call) recall(memory any) *visit {
 				v.failed.add(v.chosen)
 				v.left = v.chosen
 				if v.chosen.prober != nil {
-					v.chosen.prober.suspect(c.service)
+					v.chosen.prober.Suspect(c.service)
 				}
 				v.chosen = nil
 			}

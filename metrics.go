@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -151,23 +152,23 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 		roster := policy.roster.Load()
 		for _, m := range policy.allMembers() {
 			if upstream := roster.upstream(m); upstream != nil && upstream.Host != nil {
-				inFlight[m.address] = float64(upstream.NumRequests())
+				inFlight[m.Address] = float64(upstream.NumRequests())
 			}
-			if draining[m.address] = max(draining[m.address], 0); m.isDraining() {
-				draining[m.address] = 1
+			if draining[m.Address] = max(draining[m.Address], 0); m.isDraining() {
+				draining[m.Address] = 1
 			}
 			if m.prober == nil {
 				continue
 			}
 			for s := range service.Count {
-				switch m.prober.verdict(s) {
+				switch m.prober.Verdict(s) {
 				case health.Up:
 					// Where sites check a node differently, down is what matters.
-					if _, known := up[series{m.address, s}]; !known {
-						up[series{m.address, s}] = 1
+					if _, known := up[series{m.Address, s}]; !known {
+						up[series{m.Address, s}] = 1
 					}
 				case health.Down:
-					up[series{m.address, s}] = 0
+					up[series{m.Address, s}] = 0
 				case health.Unknown, health.Off: // has no series
 				}
 			}
@@ -238,11 +239,36 @@ func (l *labelCount) remove(node string) {
 	transitionsTotal.DeletePartialMatch(label)
 }
 
-// forgetSelections deletes the series of a node that no configuration uses.
-func forgetSelections(node string) {
-	selectionsTotal.DeletePartialMatch(prometheus.Labels{"node": node})
-	displacedTotal.DeletePartialMatch(prometheus.Labels{"node": node})
+// nodeSeries keeps the series of the nodes that there are.
+type nodeSeries struct{}
+
+// NodeJoined implements fleet.Observer. It returns the counters of the node's requests.
+func (nodeSeries) NodeJoined(address string) (attached any) {
+	displacedTotal.WithLabelValues(address) // increase() sees nothing of a series that begins with what it counts
+	return new(requestCounters)
 }
+
+// NodeLeft implements fleet.Observer.
+func (nodeSeries) NodeLeft(address string) {
+	node := prometheus.Labels{"node": address}
+	selectionsTotal.DeletePartialMatch(node)
+	displacedTotal.DeletePartialMatch(node)
+	forgetRequests(address)
+}
+
+// ProberJoined implements fleet.Observer.
+func (nodeSeries) ProberJoined(p *fleet.Prober) {
+	labelled.add(p.Address)
+	for s := range service.Count {
+		if p.Checks(s) { // increase() sees nothing of a series that begins with what it counts
+			transitionsTotal.WithLabelValues(p.Address, s.String(), health.Up.String())
+			transitionsTotal.WithLabelValues(p.Address, s.String(), health.Down.String())
+		}
+	}
+}
+
+// ProberLeft implements fleet.Observer.
+func (nodeSeries) ProberLeft(p *fleet.Prober) { labelled.remove(p.Address) }
 
 // selectionCounters are a member's counters of selections, each made when it is
 // first needed, so that there are no series of what never happens.

@@ -2,7 +2,6 @@ package tigergraph
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -13,9 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
@@ -30,37 +27,17 @@ const (
 	longestRefresh  = 10 * time.Second
 )
 
-const (
-	// TigerGraph keeps the results of asynchronous queries for so long
-	// (RESTPP.AsyncQuery.ResultFileMaxDurationDay).
-	keepQueries = 48 * time.Hour
-	// mostQueries bounds the memory of them to some tens of megabytes.
-	mostQueries = 1 << 16
-)
+// fleets holds the fleet that the configurations before and after a reload share.
+var fleets = caddy.NewUsagePool()
 
-const (
-	// keepSessions is how long a GSQL session is remembered after its last use, as
-	// long as TigerGraph's own sessions last.
-	keepSessions = 24 * time.Hour
-	mostSessions = 1 << 16
-)
-
-// memoryPool holds what is remembered of queries and sessions, so that it survives
-// reloads.
-var memoryPool = caddy.NewUsagePool()
-
-// memories are what is remembered of which node knows what.
-type memories struct {
-	queries  *asyncquery.Memory
-	searches asyncquery.Searches
-	sessions *affinity.Sessions
-}
+// sharedFleet is the fleet in the pool.
+type sharedFleet struct{ *fleet.Fleet }
 
 // Destruct implements caddy.Destructor.
-func (*memories) Destruct() error { return nil }
+func (sharedFleet) Destruct() error { return nil }
 
-// App owns what the policies of a configuration share: the state of the nodes,
-// the life cycle of the probes and the key of the cookies. It needs no
+// App owns what the policies of a configuration share: the fleet of the nodes, the
+// life cycle of the probes and the key of the cookies. It needs no
 // configuration of its own; a policy that is used brings it along.
 //
 // It emits the events `node_up` and `node_down`, with the data `node` and
@@ -71,18 +48,16 @@ type App struct {
 	events   *caddyevents.App
 	key      generatedKey
 	operator operatorWord
-	memories *memories
+	fleet    *fleet.Fleet
 	feed     *statuspage.Feed
 
 	// mu is never held where the lock of a policy or of the feed is taken: those
 	// who hold one of them ask the app.
 	mu       sync.Mutex
-	nodes    map[string]*node
-	uses     map[string]int // how many members of policies a node is
 	policies []*Policy
 	switched string // the cluster that was made known last as the active one
 	stop     context.CancelFunc
-	released bool // no node may be acquired any more
+	released bool
 	outbox   *outbox
 }
 
@@ -136,14 +111,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if running := liveApps.newest(); running != nil {
 		a.operator.word = running.operator.known()
 	}
-	a.nodes, a.uses = make(map[string]*node), make(map[string]int)
-	pooled, _, _ := memoryPool.LoadOrNew("memories", func() (caddy.Destructor, error) { // which never fails
-		return &memories{
-			queries:  asyncquery.NewMemory(keepQueries, mostQueries),
-			sessions: affinity.NewSessions(keepSessions, mostSessions),
-		}, nil
+	pooled, _, _ := fleets.LoadOrNew("fleet", func() (caddy.Destructor, error) { // which never fails
+		return sharedFleet{fleet.New(nodeSeries{})}, nil
 	})
-	a.memories = pooled.(*memories)
+	a.fleet = pooled.(sharedFleet).Fleet
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
@@ -223,14 +194,10 @@ func (a *App) refresh(ctx context.Context) {
 func (a *App) refreshOnce(now time.Time) (wait time.Duration) {
 	wait = longestRefresh
 	defer a.recover("refreshing the nodes")
-	a.memories.queries.Tidy()
-	a.memories.sessions.Tidy()
+	a.fleet.Tidy()
 	for _, policy := range a.allPolicies() {
 		wait = min(wait, policy.renewTokens(now))
 		policy.forget(now)
-		if policy.moved != nil {
-			policy.moved.Tidy()
-		}
 	}
 	return wait
 }
@@ -251,9 +218,6 @@ func (a *App) adopt(policy *Policy) {
 	defer a.mu.Unlock()
 	a.policies = append(a.policies, policy)
 }
-
-// transitions are the last changes of nodes, whatever the configuration was.
-var transitions = history.New(200)
 
 // stopHandler ends what would hold up the stop of the configuration: the server
 // waits for the streams of the status page.
@@ -282,76 +246,21 @@ func (a *App) allPolicies() []*Policy {
 	return slices.Clone(a.policies)
 }
 
-// node returns the node with this address for a member of a policy.
-func (a *App) node(address string) *node {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.released {
-		a.uses[address]++
-	}
-	return a.acquire(address)
-}
-
-// leave gives up a node that was in a dynamic pool, unless another member is the same
-// node.
-func (a *App) leave(n *node) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.released {
-		return nil
-	}
-	if a.uses[n.address]--; a.uses[n.address] > 0 {
-		return nil
-	}
-	delete(a.uses, n.address)
-	if a.nodes[n.address] != n {
-		return nil
-	}
-	delete(a.nodes, n.address)
-	if _, err := nodes.Delete(n.address); err != nil {
-		return fmt.Errorf("giving up %s: %w", n.address, err)
-	}
-	return nil
-}
-
-// acquire returns the node with this address. The caller holds mu.
-func (a *App) acquire(address string) *node {
-	if known, ok := a.nodes[address]; ok {
-		return known
-	}
-	if a.released {
-		return &node{address: address}
-	}
-	pooled, _, _ := nodes.LoadOrNew(address, func() (caddy.Destructor, error) { // which never fails
-		displacedTotal.WithLabelValues(address) // increase() sees nothing of a series that begins with what it counts
-		return &node{address: address}, nil
-	})
-	a.nodes[address] = pooled.(*node)
-	a.nodes[address].follow(a.operator.known(), time.Now())
-	return a.nodes[address]
-}
-
-// Cleanup gives up the nodes. What they are can still be read.
+// Cleanup gives up the fleet. What is known of its nodes can still be read.
 func (a *App) Cleanup() error {
 	if a.feed != nil {
 		a.feed.End()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.released || a.memories == nil {
+	if a.released || a.fleet == nil {
 		return nil
 	}
 	a.released = true
-	var errs []error
-	if _, err := memoryPool.Delete("memories"); err != nil {
-		errs = append(errs, fmt.Errorf("giving up the memory of queries and sessions: %w", err))
+	if _, err := fleets.Delete("fleet"); err != nil {
+		return fmt.Errorf("giving up the fleet: %w", err)
 	}
-	for address := range a.nodes {
-		if _, err := nodes.Delete(address); err != nil {
-			errs = append(errs, fmt.Errorf("giving up %s: %w", address, err))
-		}
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Interface guards

@@ -2,42 +2,27 @@ package tigergraph
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 )
 
-// movedPool holds the memory of moved clients by what decides where they belong,
-// so that a reload sends nobody home.
-var movedPool = caddy.NewUsagePool()
-
-// movedClients is a memory in the pool.
-type movedClients struct{ *affinity.Moved }
-
-// Destruct implements caddy.Destructor.
-func (movedClients) Destruct() error { return nil }
-
-// acquireMoved gives the policy its memory of moved clients.
-func (p *Policy) acquireMoved(host *reverseproxy.Handler, idle time.Duration) {
-	create := func() (caddy.Destructor, error) { return &movedClients{affinity.NewMoved(idle, mostMoved)}, nil }
-	if host == nil {
-		created, _ := create()
-		p.moved = created.(*movedClients)
-		return
+// joinMoved gives the policy its part of the memory of moved clients.
+func (p *Policy) joinMoved(host *reverseproxy.Handler, idle time.Duration) {
+	nodes := []string{fmt.Sprintf("%p", p)} // without a proxy nobody has the same
+	if host != nil {
+		nodes = nil
+		for _, upstream := range host.Upstreams {
+			nodes = append(nodes, upstream.Dial)
+		}
+		if host.DynamicUpstreamsRaw != nil {
+			nodes = append(nodes, string(host.DynamicUpstreamsRaw))
+		}
 	}
-	var dials []string
-	for _, upstream := range host.Upstreams {
-		dials = append(dials, upstream.Dial)
-	}
-	slices.Sort(dials)
-	p.movedKey = fmt.Sprintf("%q %s %q %q %d %s", dials, host.DynamicUpstreamsRaw, p.Affinity, p.Header, p.prefixes, idle)
-	pooled, _, _ := movedPool.LoadOrNew(p.movedKey, create) // which never fails
-	p.moved = pooled.(*movedClients)
+	p.moved = p.app.fleet.Moved.Join(fmt.Sprintf("%q %q %d", p.Affinity, p.Header, p.prefixes), nodes, idle)
 }
 
 // homeOrMoved returns the place of the node that a client without a cookie

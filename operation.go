@@ -53,7 +53,7 @@ func (a *App) statuses() []nodeStatus {
 func (a *App) observe() []observation {
 	type identity struct {
 		address string
-		prober  *prober
+		prober  *fleet.Prober
 	}
 	found := make(map[identity]*observation)
 	var order []identity
@@ -63,11 +63,11 @@ func (a *App) observe() []observation {
 			if m == nil {
 				continue
 			}
-			id := identity{m.address, m.prober}
+			id := identity{m.Address, m.prober}
 			status := found[id]
 			if status == nil {
-				status = &observation{nodeStatus: nodeStatus{Address: m.address, Cluster: policy.clusters()[m.cluster], Role: "standby", Services: m.serviceStatuses()}}
-				status.DrainUntil = moment(m.drainUntil())
+				status = &observation{nodeStatus: nodeStatus{Address: m.Address, Cluster: policy.clusters()[m.cluster], Role: "standby", Services: m.serviceStatuses()}}
+				status.DrainUntil = moment(m.DrainUntil())
 				found[id], order = status, append(order, id)
 			}
 			status.uses = append(status.uses, use{policy, m})
@@ -79,7 +79,7 @@ func (a *App) observe() []observation {
 			case status.Role != "primary":
 				status.Role = "backup"
 			}
-			status.LastSession = moment(m.lastSession())
+			status.LastSession = moment(m.LastSession())
 			status.Draining = status.Draining || m.isDraining()
 			status.Weight = max(status.Weight, int(m.weight))
 			if upstream := roster.upstream(m); upstream != nil && upstream.Host != nil {
@@ -102,7 +102,7 @@ func (m *member) serviceStatuses() map[string]serviceStatus {
 	for s := range service.Count {
 		status := serviceStatus{Verdict: health.Off.String()}
 		if m.prober != nil && m.prober.Checks(s) {
-			status = m.prober.status(s)
+			status = checkedStatus(m.prober, s)
 		}
 		statuses[s.String()] = status
 	}
@@ -126,7 +126,7 @@ const longestDrain = 365 * 24 * time.Hour
 func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus, error) {
 	if duration < 0 || duration > longestDrain {
 		return nodeStatus{}, refuse(http.StatusBadRequest,
-			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", brief(longestDrain), brief(duration))
+			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", fleet.Brief(longestDrain), fleet.Brief(duration))
 	}
 	saying.Lock()
 	defer saying.Unlock()
@@ -135,12 +135,12 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 		return nodeStatus{}, err
 	}
 	if last := a.lastOf(n); last != "" && !force {
-		return nodeStatus{}, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.address, last)
+		return nodeStatus{}, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.Address, last)
 	}
-	if err := a.say(func(w fleet.Word) fleet.Word { return w.Drained(n.address, duration, time.Now()) }); err != nil {
+	if err := a.say(func(w fleet.Word) fleet.Word { return w.Drained(n.Address, duration, time.Now()) }); err != nil {
 		return nodeStatus{}, err
 	}
-	a.logger.Info("node drains", zap.String("node", n.address), zap.Duration("for", duration), zap.Bool("force", force))
+	a.logger.Info("node drains", zap.String("node", n.Address), zap.Duration("for", duration), zap.Bool("force", force))
 	return a.status(n), nil
 }
 
@@ -152,29 +152,29 @@ func (a *App) ready(name string) (nodeStatus, error) {
 	if err != nil {
 		return nodeStatus{}, err
 	}
-	if err := a.say(func(w fleet.Word) fleet.Word { return w.Ready(n.address, time.Now()) }); err != nil {
+	if err := a.say(func(w fleet.Word) fleet.Word { return w.Ready(n.Address, time.Now()) }); err != nil {
 		return nodeStatus{}, err
 	}
-	a.logger.Info("node is ready", zap.String("node", n.address))
+	a.logger.Info("node is ready", zap.String("node", n.Address))
 	return a.status(n), nil
 }
 
 // status returns the status of one node.
-func (a *App) status(n *node) nodeStatus {
+func (a *App) status(n *fleet.Node) nodeStatus {
 	for _, status := range a.statuses() {
-		if status.Address == n.address {
+		if status.Address == n.Address {
 			return status
 		}
 	}
-	return nodeStatus{Address: n.address}
+	return nodeStatus{Address: n.Address}
 }
 
 // find returns the node that people call by this name.
-func (a *App) find(name string) (*node, error) {
-	nodes := make(map[string]*node)
+func (a *App) find(name string) (*fleet.Node, error) {
+	nodes := make(map[string]*fleet.Node)
 	for _, policy := range a.allPolicies() {
 		for _, m := range policy.allMembers() {
-			nodes[m.address] = m.node
+			nodes[m.Address] = m.Node
 		}
 	}
 	known := slices.SortedFunc(maps.Keys(nodes), address.Compare)
@@ -195,10 +195,10 @@ func (a *App) find(name string) (*node, error) {
 
 // lastOf says of what the node is the last one that takes new clients, if it is:
 // " of gui", say, or " at all". It is "" otherwise.
-func (a *App) lastOf(n *node) string {
+func (a *App) lastOf(n *fleet.Node) string {
 	for _, policy := range a.allPolicies() {
 		members := policy.activeMembers()
-		at := slices.IndexFunc(members, func(m *member) bool { return m.node == n })
+		at := slices.IndexFunc(members, func(m *member) bool { return m.Node == n })
 		if at < 0 || members[at].isDraining() {
 			continue
 		}
@@ -219,7 +219,7 @@ func (a *App) lastOf(n *node) string {
 // takesClients reports whether a node is sent new clients of a service.
 func (p *Policy) takesClients(m *member, s service.Service) bool {
 	upstream := p.roster.Load().upstream(m)
-	return upstream != nil && upstream.Healthy() && !m.isDraining() && (m.prober == nil || m.prober.verdict(s) != health.Down)
+	return upstream != nil && upstream.Healthy() && !m.isDraining() && (m.prober == nil || m.prober.Verdict(s) != health.Down)
 }
 
 // refuse makes an error with the status and the message that the admin endpoint

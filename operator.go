@@ -177,11 +177,7 @@ func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
 // applyWord makes the word true of the app's nodes and policies.
 func (a *App) applyWord(word fleet.Word) {
 	now := time.Now()
-	a.mu.Lock()
-	for _, n := range a.nodes {
-		n.follow(word, now)
-	}
-	a.mu.Unlock()
+	a.fleet.Follow(word, now)
 	for _, policy := range a.allPolicies() {
 		policy.useClusters(word, now)
 	}
@@ -210,7 +206,7 @@ func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 		})
 	}
 	p.mu.Unlock()
-	standingChanges.Add(1)
+	p.app.fleet.NoteChange()
 	if current.active != active {
 		names := p.clusters()
 		p.logger.Warn("another cluster is the active one", zap.String("cluster", names[active]), zap.String("before", names[current.active]))
@@ -254,8 +250,8 @@ func (a *App) clusterStatuses() []clusterStatus {
 				status.DrainingUntil = moment(until)
 			}
 			for _, m := range policy.allMembers() {
-				if m.cluster == i && !slices.Contains(status.Nodes, m.address) {
-					status.Nodes = append(status.Nodes, m.address)
+				if m.cluster == i && !slices.Contains(status.Nodes, m.Address) {
+					status.Nodes = append(status.Nodes, m.Address)
 				}
 			}
 		}
@@ -267,7 +263,7 @@ func (a *App) clusterStatuses() []clusterStatus {
 // long.
 func (a *App) switchTo(name string, drain time.Duration) ([]clusterStatus, error) {
 	if drain < 0 || drain > longestDrain {
-		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", brief(longestDrain), brief(drain))
+		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", fleet.Brief(longestDrain), fleet.Brief(drain))
 	}
 	saying.Lock()
 	defer saying.Unlock()

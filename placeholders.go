@@ -31,7 +31,7 @@ const (
 
 // label sets the placeholders, and counts the choice.
 func (c *call) label(m *member, why balance.Reason) {
-	m.selections.count(m.address, c.service, why)
+	m.selections.count(m.Address, c.service, why)
 	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return

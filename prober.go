@@ -3,26 +3,17 @@ package tigergraph
 import (
 	"context"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
-
-// prober finds out which services of one node live.
-type prober struct {
-	*health.Prober
-	address string
-	node    reverseproxy.DialInfo
-	kin     [service.Count]string
-	begin   sync.Once
-}
 
 // probeOwner is a policy that has started. It lends the probers what belongs to its
 // configuration: a survivor must not use what an old one has cleaned up.
@@ -40,56 +31,8 @@ type lease struct {
 	node    reverseproxy.DialInfo
 }
 
-// newProber makes a prober that does not run yet.
-func newProber(address string, node reverseproxy.DialInfo, checker HealthChecker, kin [service.Count]string) *prober {
-	p := &prober{address: address, node: node, kin: kin}
-	p.Prober = health.NewProber(address, func(s service.Service) bool {
-		_, checked := checker.Plan(s.String())
-		return checked
-	})
-	relatives.add(p)
-	labelled.add(address)
-	for s := range service.Count {
-		if p.Checks(s) { // increase() sees nothing of a series that begins with what it counts
-			transitionsTotal.WithLabelValues(address, s.String(), health.Up.String())
-			transitionsTotal.WithLabelValues(address, s.String(), health.Down.String())
-		}
-	}
-	return p
-}
-
-// Destruct ends the prober when the last policy gives it up.
-func (p *prober) Destruct() error {
-	p.End()
-	relatives.remove(p)
-	labelled.remove(p.address)
-	return nil
-}
-
-// start lets an owner's probes begin, or go on with what it lends. A new prober begins
-// with what is known already: a reload may have changed no more than the rhythm.
-func (p *prober) start(owner *probeOwner) {
-	p.begin.Do(func() {
-		for s := range service.Count {
-			if ancestor := relatives.ancestor(p, s); ancestor != nil {
-				p.Inherit(ancestor.Prober, s)
-			}
-		}
-	})
-	p.Start(lease{owner, p.address, p.node})
-}
-
-// release takes back what an owner lent, and ends the probes with the last one.
-func (p *prober) release(owner *probeOwner) { p.Release(lease{owner, p.address, p.node}) }
-
-// owner returns the owner whose transport and logger count now, nil if there is
-// none any more.
-func (p *prober) owner() *probeOwner {
-	if l, ok := p.Owner().(lease); ok {
-		return l.probeOwner
-	}
-	return nil
-}
+// lend returns what an owner lends the prober of a node.
+func (o *probeOwner) lend(m *member) lease { return lease{o, m.Address, m.dialInfo} }
 
 // Plan implements health.Owner.
 func (l lease) Plan(s service.Service) health.Plan {
@@ -126,7 +69,7 @@ func (l lease) Changing(s service.Service, change health.Change) {
 	if change.From == health.Unknown && change.Verdict == health.Up {
 		return
 	}
-	transitions.Add(history.Transition{
+	l.app.fleet.History.Add(history.Transition{
 		Time: change.Since.UTC().Round(0), Node: l.address, Service: s.String(),
 		From: change.From.String(), To: change.Verdict.String(), Why: change.Why(),
 	})
@@ -170,13 +113,13 @@ func (l lease) Panicked(s service.Service, value any, stack []byte) {
 }
 
 // latency returns how long the last minutes' probes of a service took, up to a step.
-func (p *prober) latency(s service.Service, before int64) *statuspage.Latency {
+func latency(p *fleet.Prober, s service.Service, before int64) *statuspage.Latency {
 	slowest, failed := p.Latency(s, before)
 	return &statuspage.Latency{SlowestMS: slowest, Failed: failed}
 }
 
-// status returns what is known of a service that is checked.
-func (p *prober) status(s service.Service) serviceStatus {
+// checkedStatus returns what is known of a service that is checked.
+func checkedStatus(p *fleet.Prober, s service.Service) serviceStatus {
 	report := p.Report(s)
 	status := serviceStatus{
 		Verdict:   report.Verdict.String(),
@@ -193,18 +136,6 @@ func (p *prober) status(s service.Service) serviceStatus {
 		status.Evidence = &statuspage.Evidence{Last: met.Last.String(), At: met.At.UTC().Round(0), Count: met.Count}
 	}
 	return status
-}
-
-// suspect asks for an early probe, for a request just failed on the node.
-func (p *prober) suspect(failed service.Service) { p.Suspect(failed) }
-
-// verdict returns what counts of a service at this moment.
-func (p *prober) verdict(of service.Service) health.Verdict { return p.Verdict(of) }
-
-// warmth returns which part of its weight a service has that came up lately, if it
-// is to have all of it after so long.
-func (p *prober) warmth(of service.Service, slowStart time.Duration) float64 {
-	return p.Warmth(of, slowStart)
 }
 
 // Interface guards

@@ -2,7 +2,6 @@ package tigergraph
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -88,7 +87,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		idle = time.Duration(*p.Failback)
 	}
 	if idle > 0 {
-		p.acquireMoved(host, idle)
+		p.joinMoved(host, idle)
 	}
 
 	p.roster.Store(&roster{kept: -1})
@@ -144,7 +143,7 @@ func (p *Policy) provisionHealthCheck(ctx caddy.Context) error {
 	return nil
 }
 
-// Cleanup gives up the probers and the memory of moved clients.
+// Cleanup gives up the nodes, the probers and the memory of moved clients.
 func (p *Policy) Cleanup() error {
 	p.stopProbes()
 	p.mu.Lock()
@@ -153,17 +152,17 @@ func (p *Policy) Cleanup() error {
 		return nil
 	}
 	p.released = true
-	var errs []error
-	if p.movedKey != "" {
-		_, err := movedPool.Delete(p.movedKey)
-		errs = append(errs, err)
+	if p.moved != nil {
+		p.moved.Leave()
 	}
 	if current := p.roster.Load(); current != nil {
 		for _, m := range current.members {
-			errs = append(errs, m.giveUpProber())
+			if m != nil {
+				m.release(p.app.fleet)
+			}
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // hostHandler returns the proxy that is being provisioned with this policy, nil

@@ -25,15 +25,15 @@ func (p *Policy) observe(r *http.Request, a attempt) {
 	}
 	s := service.Of(r.URL.Path)
 	if m.prober != nil {
-		m.prober.book(s, r, a)
+		book(m.prober, s, r, a)
 	}
 	switch {
 	case a.err == nil:
-		m.requests.count(m.address, s, a.status, time.Since(a.started))
+		m.requests.count(m.Address, s, a.status, time.Since(a.started))
 	case a.outcome == clientGone || r.Context().Err() != nil:
-		m.requests.countUnanswered(m.address, s, codeCanceled)
+		m.requests.countUnanswered(m.Address, s, codeCanceled)
 	default:
-		m.requests.countUnanswered(m.address, s, codeError)
+		m.requests.countUnanswered(m.Address, s, codeError)
 	}
 }
 

@@ -203,7 +203,7 @@ func (p *Policy) enroll(pool reverseproxy.UpstreamPool) *roster {
 		// Edges must agree on an address whether it was written out or came from
 		// the environment.
 		address := caddy.NewReplacer().ReplaceKnown(upstream.Dial, "")
-		m := newMember(p, p.app.node(address), upstream.Dial, index)
+		m := newMember(p, p.acquireNode(address), upstream.Dial, index)
 		p.acquireProber(m)
 		members[index] = m
 		byDial[m.dial] = m

@@ -36,7 +36,7 @@ func (c *call) searchQuery() *member {
 		}
 		// The answer serves others, so it is asked for although this client may leave.
 		ctx := context.WithoutCancel(c.request.Context())
-		if c.policy.app.memories.searches.Do(client, id+"\x00"+authorization, func() { s.run(ctx) }) {
+		if c.policy.app.fleet.Searches.Do(client, id+"\x00"+authorization, func() { s.run(ctx) }) {
 			if m := c.rememberedHolder(); m != nil {
 				return m
 			}
@@ -79,7 +79,7 @@ func (s *search) run(ctx context.Context) {
 	}
 	for range s.members {
 		if m := <-answers; m != nil {
-			s.policy.app.memories.queries.Remember(s.id, m.address)
+			s.policy.app.fleet.Queries.Remember(s.id, m.Address)
 			return
 		}
 	}
@@ -90,7 +90,7 @@ func (s *search) ask(ctx context.Context, m *member, target *url.URL) (knows *me
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			s.policy.logger.Error("search for an asynchronous query panicked",
-				zap.String("node", m.address), zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
+				zap.String("node", m.Address), zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
 	if s.policy.knowsQuery(ctx, m, target, s.authorization, s.id) {

@@ -169,9 +169,7 @@ type Policy struct {
 	warnedOpen    [service.Count]atomic.Bool
 
 	// moved is where clients are that were moved; nil if they go back at once.
-	// movedKey is what it was acquired by, "" if it is the policy's alone.
-	moved    *movedClients
-	movedKey string
+	moved *affinity.MovedClients
 
 	companies companies
 
@@ -280,7 +278,7 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 		m := c.roster.byPool[own]
 		c.rememberOwn(m, &visit{key: key, current: found.current, secure: secure}, pinned)
 		if pinned {
-			m.noteSession()
+			m.NoteSession()
 		}
 		if !found.current {
 			c.setCookie(m, secure, false)
@@ -417,7 +415,7 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	}
 	v.chosen = c.roster.byPool[d.Node]
 	if v.left != nil && v.left != v.chosen {
-		v.left.requests.countRetry(v.left.address, c.service)
+		v.left.requests.countRetry(v.left.Address, c.service)
 	}
 	v.left = nil
 	if v.chosen == v.pinned && v.current && !v.several {
@@ -427,10 +425,10 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	}
 	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
 		v.displaced = true
-		displacedTotal.WithLabelValues(v.pinned.address).Inc()
+		displacedTotal.WithLabelValues(v.pinned.Address).Inc()
 	}
 	if v.chosen == v.pinned || v.chosen == v.session {
-		v.chosen.noteSession()
+		v.chosen.NoteSession()
 	}
 	c.label(v.chosen, d.Why)
 	return c.pool[d.Node]

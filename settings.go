@@ -24,9 +24,7 @@ const (
 	defaultCookieName     = "TigerGraphNode"
 	defaultCookieLifetime = 24 * time.Hour // as long as TigerGraph's own session
 	defaultFailback       = 30 * time.Minute
-	// mostMoved bounds the memory of moved clients to a few megabytes.
-	mostMoved  = 1 << 16
-	mostWeight = 1<<16 - 1
+	mostWeight            = 1<<16 - 1
 	// shortestKey is the length of a secret below which somebody might try them all.
 	shortestKey = 16
 )

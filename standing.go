@@ -34,7 +34,7 @@ func (c *call) look(failed memberSet) *standings {
 func (c *call) memberAt(address string) *member {
 	c.align()
 	for _, m := range c.roster.members {
-		if m != nil && m.address == address {
+		if m != nil && m.Address == address {
 			return m
 		}
 	}
@@ -65,7 +65,7 @@ func (c *call) standing(i int, failed memberSet) balance.Standing {
 	if m.prober == nil {
 		return standing
 	}
-	verdict := m.prober.verdict(c.service)
+	verdict := m.prober.Verdict(c.service)
 	standing.Down = verdict == health.Down
 	standing.GoodWord = m.prober.GoodWord(c.service)
 	if since, silent := m.prober.Failing(c.service); silent {
@@ -73,7 +73,7 @@ func (c *call) standing(i int, failed memberSet) balance.Standing {
 	}
 	standing.Unchecked = verdict == health.Unknown && c.policy.startChecking[c.service]
 	if c.policy.SlowStart != 0 {
-		warmth := m.prober.warmth(c.service, time.Duration(c.policy.SlowStart))
+		warmth := m.prober.Warmth(c.service, time.Duration(c.policy.SlowStart))
 		standing.Weight *= warmth
 		standing.Warming = warmth < 1
 	}

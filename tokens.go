@@ -44,7 +44,7 @@ func (r *roster) issue(p *Policy, epoch int64) {
 	addresses := make([]string, len(r.members))
 	for i, m := range r.members {
 		if m != nil {
-			addresses[i] = m.address
+			addresses[i] = m.Address
 		}
 	}
 	r.tokens = affinity.NewTokens(p.keys, epoch, addresses)
