@@ -1,18 +1,11 @@
 package tigergraph
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"go.uber.org/zap"
-
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 // forgetAfter is how long a node of a dynamic pool is checked after it was last
@@ -22,54 +15,6 @@ const forgetAfter = 10 * time.Minute
 // mostDeparted is how many nodes are checked that have left a dynamic pool: those
 // that left last.
 const mostDeparted = 100
-
-// acquireProber gives a new member its prober. The caller holds the policy's
-// lock.
-func (p *Policy) acquireProber(m *member) {
-	if p.checker == nil || p.released {
-		return
-	}
-	node, err := dialInfo(m.dial)
-	if err != nil {
-		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
-		return
-	}
-	key, kin, err := p.proberKeys(m.Address)
-	if err != nil {
-		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
-		return
-	}
-	checker := p.checker
-	m.dialInfo = node
-	m.prober = p.app.fleet.Prober(m.Address, key, kin, func(s service.Service) bool {
-		_, checked := checker.Plan(s.String())
-		return checked
-	})
-	if p.owner != nil {
-		m.prober.StartFor(p.owner.lend(m))
-	}
-}
-
-// dialInfo says how to reach an upstream outside of a request.
-func dialInfo(dial string) (reverseproxy.DialInfo, error) {
-	expanded, err := caddy.NewReplacer().ReplaceOrErr(dial, true, true)
-	if err != nil {
-		return reverseproxy.DialInfo{}, fmt.Errorf("its address is known only during a request: %w", err)
-	}
-	address, err := caddy.ParseNetworkAddress(expanded)
-	if err != nil {
-		return reverseproxy.DialInfo{}, fmt.Errorf("parsing its address: %w", err)
-	}
-	if address.PortRangeSize() != 1 {
-		return reverseproxy.DialInfo{}, fmt.Errorf("its address has %d ports, expected one", address.PortRangeSize())
-	}
-	return reverseproxy.DialInfo{
-		Network: address.Network,
-		Address: address.JoinHostPort(0),
-		Host:    address.Host,
-		Port:    strconv.FormatUint(uint64(address.StartPort), 10),
-	}, nil
-}
 
 // startProbes lets the probes of the policy's nodes begin.
 func (p *Policy) startProbes() {
@@ -191,28 +136,4 @@ func (p *Policy) allMembers() []*member {
 		}
 	}
 	return all
-}
-
-// noteOpen warns, once, that the policy sends requests to nodes that the checks are
-// against. A retry that has no other node left is no reason to.
-func (p *Policy) noteOpen(s service.Service) {
-	if p.warnedOpen[s].Load() {
-		return
-	}
-	best := p.outlook(s).Best
-	if !best.IsOpen() || !p.warnedOpen[s].CompareAndSwap(false, true) {
-		return
-	}
-	message := "every node is down by its health checks; requests are sent to them all the same"
-	if best < balance.OpenDown {
-		message = "every node that is up is draining, or out by Caddy's passive checks or circuit breakers; requests are sent to them all the same"
-	}
-	p.logger.Warn(message, zap.String("service", s.String()))
-}
-
-// noteClosed makes the next such episode worth a warning, once this one is over.
-func (p *Policy) noteClosed(s service.Service) {
-	if p.warnedOpen[s].Load() && !p.failsOpen(s) {
-		p.warnedOpen[s].Store(false)
-	}
 }

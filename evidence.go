@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -31,4 +32,29 @@ func isDialling(err error) bool {
 	var dial reverseproxy.DialError
 	var operation *net.OpError
 	return errors.As(err, &dial) || errors.As(err, &operation) && operation.Op == "dial"
+}
+
+// observe takes in what became of an attempt to have a node answer a request: for the
+// verdicts of its health, and for the metrics. It is called when the header of the
+// answer is there, before the client gets it.
+func (p *Policy) observe(r *http.Request, a attempt) {
+	if a.probe {
+		return
+	}
+	m := p.chosenBy(r)
+	if m == nil {
+		return
+	}
+	s := service.Of(r.URL.Path)
+	if m.prober != nil {
+		book(m.prober, s, r, a)
+	}
+	switch {
+	case a.err == nil:
+		m.requests.count(m.Address, s, a.status, time.Since(a.started))
+	case a.outcome == clientGone || r.Context().Err() != nil:
+		m.requests.countUnanswered(m.Address, s, codeCanceled)
+	default:
+		m.requests.countUnanswered(m.Address, s, codeError)
+	}
 }

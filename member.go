@@ -1,12 +1,10 @@
 package tigergraph
 
 import (
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 )
 
@@ -38,35 +36,8 @@ type member struct {
 	requests     *requestCounters // of the node, whichever policy chose it
 }
 
-func newMember(p *Policy, n *fleet.Node, dial string, index int) *member {
-	m := &member{
-		Node: n, dial: dial, index: index, seed: affinity.Seed(n.Address), label: n.Address,
-		weight: 1, backup: slices.Contains(p.Backup, dial), cluster: slices.Index(p.clusters(), p.clusterOf(dial)),
-	}
-	if weight, set := p.Weights[dial]; set {
-		m.weight = float64(weight)
-	}
-	m.retiring = m.weight == 0 || slices.Contains(p.Drain, dial)
-	if m.requests, _ = n.Attached.(*requestCounters); m.requests == nil {
-		m.requests = new(requestCounters)
-	}
-	m.choices = newChoices(p, m)
-	m.placeholders = m.usualPlaceholders()
-	return m
-}
-
-// acquireNode returns the node with this address. The caller holds the policy's lock.
-func (p *Policy) acquireNode(address string) *fleet.Node {
-	if p.released {
-		return &fleet.Node{Address: address} // nobody else's
-	}
-	n := p.app.fleet.Node(address)
-	n.Follow(p.app.operator.known(), time.Now())
-	return n
-}
-
 // isDraining reports whether the node takes no new clients.
-func (m *member) isDraining() bool { return m.retiring || m.IsDraining() }
+func (m *member) isDraining() bool { return m.retiring || m.IsDrained() }
 
 // memberSet is a set of a policy's members, by their index.
 type memberSet []uint64
@@ -89,4 +60,36 @@ func (m *member) release(f *fleet.Fleet) {
 	if m.prober != nil {
 		m.prober.Release()
 	}
+}
+
+// choice is a first choice of a node. Remembering a pointer to one that exists
+// costs no allocation.
+type choice struct {
+	policy                 *Policy
+	member                 *member
+	secure, pinned, spread bool
+}
+
+// newChoices returns the choices of a node by what is remembered of them.
+func newChoices(p *Policy, m *member) (choices [8]choice) {
+	for i := range choices {
+		choices[i] = choice{policy: p, member: m, secure: i&1 != 0, pinned: i&2 != 0, spread: i&4 != 0}
+	}
+	return choices
+}
+
+// choice returns the choice of this node for a client that came over TLS or not,
+// and was pinned to the node or not, or whose request belongs to no node.
+func (m *member) choice(secure, pinned, spread bool) *choice {
+	i := 0
+	if secure {
+		i |= 1
+	}
+	if pinned {
+		i |= 2
+	}
+	if spread {
+		i |= 4
+	}
+	return &m.choices[i]
 }

@@ -3,9 +3,6 @@ package tigergraph
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -20,13 +17,6 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// How often it is looked whether an epoch of the cookies has ended. The wall
-// clock may jump, so that no timer can be trusted to fire at the right moment.
-const (
-	shortestRefresh = 100 * time.Millisecond
-	longestRefresh  = 10 * time.Second
-)
-
 // fleets holds the fleet that the configurations before and after a reload share.
 var fleets = caddy.NewUsagePool()
 
@@ -35,64 +25,6 @@ type sharedFleet struct{ *fleet.Fleet }
 
 // Destruct implements caddy.Destructor.
 func (sharedFleet) Destruct() error { return nil }
-
-// App owns what the policies of a configuration share: the fleet of the nodes, the
-// life cycle of the probes and the key of the cookies. It needs no
-// configuration of its own; a policy that is used brings it along.
-//
-// It emits the events `node_up` and `node_down`, with the data `node` and
-// `service`, when a verdict of the health checks changes.
-type App struct {
-	ctx      caddy.Context
-	logger   *zap.Logger
-	events   *caddyevents.App
-	key      generatedKey
-	operator operatorWord
-	fleet    *fleet.Fleet
-	feed     *statuspage.Feed
-
-	// mu is never held where the lock of a policy or of the feed is taken: those
-	// who hold one of them ask the app.
-	mu       sync.Mutex
-	policies []*Policy
-	switched string // the cluster that was made known last as the active one
-	stop     context.CancelFunc
-	released bool
-	outbox   *outbox
-}
-
-// liveApps are those that have started, the newest last: during a reload two, and
-// the older one alone if the reload fails. Metrics and the admin endpoint ask the
-// newest, because what Caddy shows may belong to a configuration that failed to
-// load.
-var liveApps appList
-
-type appList struct {
-	mu   sync.Mutex
-	apps []*App
-}
-
-func (l *appList) add(a *App) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.apps = append(l.apps, a)
-}
-
-func (l *appList) remove(a *App) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.apps = slices.DeleteFunc(l.apps, func(live *App) bool { return live == a })
-}
-
-// newest returns nil if none runs.
-func (l *appList) newest() *App {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.apps) == 0 {
-		return nil
-	}
-	return l.apps[len(l.apps)-1]
-}
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -202,13 +134,6 @@ func (a *App) refreshOnce(now time.Time) (wait time.Duration) {
 	return wait
 }
 
-// recover keeps the process alive when a goroutine of the app panics. It is deferred.
-func (a *App) recover(doing string) {
-	if panicked := recover(); panicked != nil {
-		a.logger.Error(doing+" panicked", zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
-	}
-}
-
 // adopt makes a policy one of the app's.
 func (a *App) adopt(policy *Policy) {
 	for _, other := range a.allPolicies() {
@@ -239,13 +164,6 @@ func (h startHandler) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// allPolicies returns the policies of the app.
-func (a *App) allPolicies() []*Policy {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.policies)
-}
-
 // Cleanup gives up the fleet. What is known of its nodes can still be read.
 func (a *App) Cleanup() error {
 	if a.feed != nil {
@@ -273,3 +191,8 @@ var (
 	_ caddyevents.Handler = startHandler{}
 	_ caddyevents.Handler = stopHandler{}
 )
+
+// emit tells the subscribers of the app's configuration.
+func (a *App) emit(event nodeEvent) {
+	a.events.Emit(a.ctx, event.name, event.data())
+}

@@ -2,14 +2,12 @@ package tigergraph
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
@@ -108,18 +106,6 @@ func (m *member) serviceStatuses() map[string]serviceStatus {
 	}
 	return statuses
 }
-
-// moment returns a time for JSON, nil if it never was.
-func moment(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	utc := t.UTC().Round(0)
-	return &utc
-}
-
-// longestDrain is longer than any maintenance.
-const longestDrain = 365 * 24 * time.Hour
 
 // drain lets a node take no new clients, for so long or, if that is 0, until it
 // is said to be ready.
@@ -222,8 +208,28 @@ func (p *Policy) takesClients(m *member, s service.Service) bool {
 	return upstream != nil && upstream.Healthy() && !m.isDraining() && (m.prober == nil || m.prober.Verdict(s) != health.Down)
 }
 
-// refuse makes an error with the status and the message that the admin endpoint
-// answers with.
-func refuse(status int, format string, arguments ...any) error {
-	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, arguments...)}
+// latency returns how long the last minutes' probes of a service took, up to a step.
+func latency(p *fleet.Prober, s service.Service, before int64) *statuspage.Latency {
+	slowest, failed := p.Latency(s, before)
+	return &statuspage.Latency{SlowestMS: slowest, Failed: failed}
+}
+
+// checkedStatus returns what is known of a service that is checked.
+func checkedStatus(p *fleet.Prober, s service.Service) serviceStatus {
+	report := p.Report(s)
+	status := serviceStatus{
+		Verdict:   report.Verdict.String(),
+		Since:     moment(report.Since),
+		Streak:    report.Streak,
+		LastProbe: moment(report.LastProbe),
+		LatencyMS: float64(report.Latency.Microseconds()) / 1000,
+		LastError: report.LastError(),
+	}
+	if report.Verdict == health.Down || report.Unroutable {
+		status.Advice = health.Advice(s.String(), report.Failure)
+	}
+	if met := report.Evidence; met.Last != health.Nothing {
+		status.Evidence = &statuspage.Evidence{Last: met.Last.String(), At: met.At.UTC().Round(0), Count: met.Count}
+	}
+	return status
 }

@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
@@ -104,5 +105,14 @@ func (c *call) setCookie(m *member, secure, several bool) {
 func (c *call) takeBackCookie() {
 	if c.policy.cookie != nil && c.writer != nil {
 		takeBackCookie(c.writer.Header(), c.policy)
+	}
+}
+
+// takeBackCookie removes a policy's cookie from a response.
+func takeBackCookie(header http.Header, p *Policy) {
+	if values := affinity.ReplaceCookie(header["Set-Cookie"], p.cookie.name, ""); len(values) > 0 {
+		header["Set-Cookie"] = values
+	} else {
+		delete(header, "Set-Cookie")
 	}
 }

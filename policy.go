@@ -197,3 +197,27 @@ type call struct {
 	// before.
 	again bool
 }
+
+// probeOwner is a policy that has started. It lends the probers what belongs to its
+// configuration: a survivor must not use what an old one has cleaned up.
+type probeOwner struct {
+	app       *App
+	checker   HealthChecker
+	transport http.RoundTripper
+}
+
+// site is where a policy stands.
+type site struct {
+	name string
+	// hosts are those of its site, none if it may be any.
+	hosts []string
+}
+
+// Standby is another cluster than that of the nodes written plainly.
+type Standby struct {
+	// What the cluster is called. Required.
+	Name string `json:"name"`
+
+	// The addresses of its nodes. Required.
+	Nodes []string `json:"nodes"`
+}

@@ -2,26 +2,15 @@ package tigergraph
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
-
-// probeOwner is a policy that has started. It lends the probers what belongs to its
-// configuration: a survivor must not use what an old one has cleaned up.
-type probeOwner struct {
-	app       *App
-	checker   HealthChecker
-	transport http.RoundTripper
-}
 
 // lease is what an owner lends the prober of one node. It makes known what the prober
 // finds: in the log, the metrics, the history and by events.
@@ -110,32 +99,6 @@ func (l lease) Witnessed(s service.Service, outcome health.Outcome) {
 // Panicked implements health.Observer.
 func (l lease) Panicked(s service.Service, value any, stack []byte) {
 	l.app.logger.Error("health check panicked", l.fields(s, zap.Any("error", value), zap.ByteString("stack", stack))...)
-}
-
-// latency returns how long the last minutes' probes of a service took, up to a step.
-func latency(p *fleet.Prober, s service.Service, before int64) *statuspage.Latency {
-	slowest, failed := p.Latency(s, before)
-	return &statuspage.Latency{SlowestMS: slowest, Failed: failed}
-}
-
-// checkedStatus returns what is known of a service that is checked.
-func checkedStatus(p *fleet.Prober, s service.Service) serviceStatus {
-	report := p.Report(s)
-	status := serviceStatus{
-		Verdict:   report.Verdict.String(),
-		Since:     moment(report.Since),
-		Streak:    report.Streak,
-		LastProbe: moment(report.LastProbe),
-		LatencyMS: float64(report.Latency.Microseconds()) / 1000,
-		LastError: report.LastError(),
-	}
-	if report.Verdict == health.Down || report.Unroutable {
-		status.Advice = health.Advice(s.String(), report.Failure)
-	}
-	if met := report.Evidence; met.Last != health.Nothing {
-		status.Evidence = &statuspage.Evidence{Last: met.Last.String(), At: met.At.UTC().Round(0), Count: met.Count}
-	}
-	return status
 }
 
 // Interface guards

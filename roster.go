@@ -2,8 +2,8 @@ package tigergraph
 
 import (
 	"slices"
+	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
@@ -29,16 +29,6 @@ type roster struct {
 	// keeps its sessions, -1 if none does.
 	active, kept int
 	alignment
-}
-
-// cookieLines are the values of Set-Cookie that pin a client to a node.
-type cookieLines struct{ plain, secure string }
-
-func (c cookieLines) line(secure bool) string {
-	if secure {
-		return c.secure
-	}
-	return c.plain
 }
 
 // alignment says how the upstreams of a pool correspond to members. The last
@@ -164,55 +154,11 @@ func (r *roster) knows(pool reverseproxy.UpstreamPool) bool {
 	return true
 }
 
-// rosterFor returns the policy's roster, aligned with this pool.
-func (p *Policy) rosterFor(pool reverseproxy.UpstreamPool) *roster {
-	current := p.roster.Load()
-	if current.fits(pool) {
-		return current
-	}
-	if !current.knows(pool) {
-		current = p.enroll(pool)
-	}
-	aligned := current.align(pool)
-	// If somebody else was faster, the next request may align once more.
-	p.roster.CompareAndSwap(current, aligned)
-	return aligned
-}
-
-// enroll makes the upstreams of a pool members.
-func (p *Policy) enroll(pool reverseproxy.UpstreamPool) *roster {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	grown := *p.roster.Load()
-	byDial := make(map[string]*member, len(grown.byDial)+len(pool))
-	members := slices.Clone(grown.members)
-	for _, m := range members {
-		if m != nil {
-			byDial[m.dial] = m
-		}
-	}
-	for _, upstream := range pool {
-		if _, known := byDial[upstream.Dial]; known {
-			continue
-		}
-		index := slices.Index(members, nil)
-		if index < 0 {
-			index = len(members)
-			members = append(members, nil)
-		}
-		// Edges must agree on an address whether it was written out or came from
-		// the environment.
-		address := caddy.NewReplacer().ReplaceKnown(upstream.Dial, "")
-		m := newMember(p, p.acquireNode(address), upstream.Dial, index)
-		p.acquireProber(m)
-		members[index] = m
-		byDial[m.dial] = m
-	}
-	grown.members, grown.byDial = members, byDial
-	grown.alignment = alignment{}
-	if grown.tokens != nil {
-		grown.issue(p, grown.tokens.Epoch())
-	}
-	p.roster.Store(&grown)
-	return &grown
+// lineup is a line-up of a service's candidates, and what it holds for.
+type lineup struct {
+	*balance.Lineup // nil if no node is a candidate by right
+	roster          *roster
+	changes         uint64
+	// until is when slow start has changed the weights; zero if it does not.
+	until time.Time
 }

@@ -112,22 +112,6 @@ func (c *call) suits(i int, pinned bool) bool {
 	return standing.Suits(pinned) && (pinned || !standing.Warming)
 }
 
-// rememberOwn remembers a first choice without an allocation, if that can be.
-func (c *call) rememberOwn(m *member, v *visit, pinned bool) {
-	if !c.again && c.policy.hashed != balance.Header { // whose field the proxy may rewrite before a retry
-		if c.vars != nil {
-			c.vars[memoryKey] = m.choice(v.secure, pinned, v.spread)
-		}
-		return
-	}
-	kept := *v
-	kept.chosen = m
-	if pinned {
-		kept.pinned = m
-	}
-	c.remember(&kept)
-}
-
 // isSpread reports whether a request without a valid cookie belongs to no node.
 func (c *call) isSpread() bool {
 	return c.policy.Affinity == byNothing ||
@@ -245,4 +229,34 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	}
 	c.label(v.chosen, d.Why)
 	return c.pool[d.Node]
+}
+
+// chooseSpread answers the first call for a request that belongs to no node.
+func (c *call) chooseSpread(secure bool) *reverseproxy.Upstream {
+	if i := c.leastLoaded(); i != balance.None {
+		m := c.roster.byPool[i]
+		c.rememberOwn(m, &visit{secure: secure, spread: true}, false)
+		c.label(m, balance.Spread)
+		return c.pool[i]
+	}
+	return c.choose(c.remember(&visit{key: c.clientKey(), secure: secure, spread: true}))
+}
+
+// label sets the placeholders, and counts the choice.
+func (c *call) label(m *member, why balance.Reason) {
+	m.selections.count(m.Address, c.service, why)
+	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	// Handing over a function that exists already costs a fifth of three calls of
+	// Set, each of which locks. But what is set comes before what functions say,
+	// so only the first to label a request may use one.
+	if usual := m.placeholders[c.service]; !c.again && int(why) < len(usual) {
+		replacer.Map(usual[why])
+		return
+	}
+	replacer.Set(nodePlaceholder, m.label)
+	replacer.Set(servicePlaceholder, serviceLabels[c.service])
+	replacer.Set(affinityPlaceholder, reasonLabels[why])
 }

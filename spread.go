@@ -3,33 +3,11 @@ package tigergraph
 import (
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 )
 
-// lineup is a line-up of a service's candidates, and what it holds for.
-type lineup struct {
-	*balance.Lineup // nil if no node is a candidate by right
-	roster          *roster
-	changes         uint64
-	// until is when slow start has changed the weights; zero if it does not.
-	until time.Time
-}
-
 // lineupLasts is how long the weights of a slow start are taken to stay the same.
 const lineupLasts = 100 * time.Millisecond
-
-// chooseSpread answers the first call for a request that belongs to no node.
-func (c *call) chooseSpread(secure bool) *reverseproxy.Upstream {
-	if i := c.leastLoaded(); i != balance.None {
-		m := c.roster.byPool[i]
-		c.rememberOwn(m, &visit{secure: secure, spread: true}, false)
-		c.label(m, balance.Spread)
-		return c.pool[i]
-	}
-	return c.choose(c.remember(&visit{key: c.clientKey(), secure: secure, spread: true}))
-}
 
 // mostAtOnce is how many loads are looked at without an allocation.
 const mostAtOnce = 256

@@ -195,7 +195,7 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 			switch {
 			case use.retiring:
 				node.DrainedBy = "configuration"
-			case use.IsDraining() && node.DrainedBy == "":
+			case use.IsDrained() && node.DrainedBy == "":
 				node.DrainedBy = "call"
 			}
 		}

@@ -28,8 +28,8 @@ type Node struct {
 	timer   *time.Timer // which ends it
 }
 
-// IsDraining reports whether the operator wants no new clients on the node.
-func (n *Node) IsDraining() bool { return n.draining.Load() }
+// IsDrained reports whether the operator wants no new clients on the node.
+func (n *Node) IsDrained() bool { return n.draining.Load() }
 
 // NoteSession notes that a session is used on the node, if somebody may be waiting for
 // the last one.
