@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 )
 
 func init() {
@@ -165,7 +167,7 @@ type callDuration time.Duration
 func (d *callDuration) UnmarshalJSON(text []byte) error {
 	var duration caddy.Duration
 	if err := duration.UnmarshalJSON(text); err != nil {
-		return fmt.Errorf("expected a duration such as 30m or 1h, at most %s", brief(longestDrain))
+		return fmt.Errorf("expected a duration such as 30m or 1h, at most %s", fleet.Brief(longestDrain))
 	}
 	*d = callDuration(duration)
 	return nil

@@ -64,7 +64,7 @@ func FuzzAdmin(f *testing.F) {
 		draining := 0
 		for _, policy := range app.allPolicies() {
 			for _, m := range policy.allMembers() {
-				if m.draining.Load() {
+				if m.IsDrained() {
 					draining++
 				}
 			}

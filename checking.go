@@ -1,19 +1,11 @@
 package tigergraph
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"go.uber.org/zap"
-
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 // forgetAfter is how long a node of a dynamic pool is checked after it was last
@@ -23,69 +15,6 @@ const forgetAfter = 10 * time.Minute
 // mostDeparted is how many nodes are checked that have left a dynamic pool: those
 // that left last.
 const mostDeparted = 100
-
-// acquireProber gives a new member its prober. The caller holds the policy's
-// lock.
-func (p *Policy) acquireProber(m *member) {
-	if p.checker == nil || p.released {
-		return
-	}
-	node, err := dialInfo(m.dial)
-	if err != nil {
-		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
-		return
-	}
-	key, kin, err := proberKeys(m.address, p.transport, p.checker, p.checkSettings)
-	if err != nil {
-		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
-		return
-	}
-	pooled, _, err := probers.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return newProber(m.address, node, p.checker, kin), nil
-	})
-	if err != nil {
-		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
-		return
-	}
-	m.prober, m.proberKey = pooled.(*prober), key
-	if p.owner != nil {
-		m.prober.start(p.owner)
-	}
-}
-
-// giveUpProber is the counterpart of acquireProber. The verdicts can still be
-// read, for requests outlive their configuration.
-func (m *member) giveUpProber() error {
-	if m == nil || m.proberKey == "" {
-		return nil
-	}
-	if _, err := probers.Delete(m.proberKey); err != nil {
-		return fmt.Errorf("giving up the health checks of %s: %w", m.address, err)
-	}
-	m.proberKey = ""
-	return nil
-}
-
-// dialInfo says how to reach an upstream outside of a request.
-func dialInfo(dial string) (reverseproxy.DialInfo, error) {
-	expanded, err := caddy.NewReplacer().ReplaceOrErr(dial, true, true)
-	if err != nil {
-		return reverseproxy.DialInfo{}, fmt.Errorf("its address is known only during a request: %w", err)
-	}
-	address, err := caddy.ParseNetworkAddress(expanded)
-	if err != nil {
-		return reverseproxy.DialInfo{}, fmt.Errorf("parsing its address: %w", err)
-	}
-	if address.PortRangeSize() != 1 {
-		return reverseproxy.DialInfo{}, fmt.Errorf("its address has %d ports, expected one", address.PortRangeSize())
-	}
-	return reverseproxy.DialInfo{
-		Network: address.Network,
-		Address: address.JoinHostPort(0),
-		Host:    address.Host,
-		Port:    strconv.FormatUint(uint64(address.StartPort), 10),
-	}, nil
-}
 
 // startProbes lets the probes of the policy's nodes begin.
 func (p *Policy) startProbes() {
@@ -97,7 +26,7 @@ func (p *Policy) startProbes() {
 	p.owner = &probeOwner{app: p.app, checker: p.checker, transport: p.host.Transport}
 	for _, m := range p.roster.Load().members {
 		if m != nil && m.prober != nil {
-			m.prober.start(p.owner)
+			m.prober.StartFor(p.owner.lend(m))
 		}
 	}
 }
@@ -112,7 +41,7 @@ func (p *Policy) stopProbes() {
 	}
 	for _, m := range p.roster.Load().members {
 		if m != nil && m.prober != nil {
-			m.prober.release(p.owner)
+			m.prober.Prober.Release(p.owner.lend(m))
 		}
 	}
 	p.owner = nil
@@ -125,6 +54,9 @@ func (p *Policy) forget(now time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.released {
+		return
+	}
 	current := p.roster.Load()
 	if p.asked.Swap(false) {
 		for _, m := range current.byPool {
@@ -162,11 +94,9 @@ func (p *Policy) forget(now time.Time) {
 	p.roster.Store(&kept)
 	for _, m := range forgotten {
 		if m.prober != nil && p.owner != nil {
-			m.prober.release(p.owner)
+			m.prober.Prober.Release(p.owner.lend(m))
 		}
-		if err := errors.Join(m.giveUpProber(), p.app.leave(m.node)); err != nil {
-			p.logger.Error("node cannot be forgotten", zap.String("node", m.address), zap.Error(err))
-		}
+		m.release(p.app.fleet)
 	}
 }
 
@@ -206,28 +136,4 @@ func (p *Policy) allMembers() []*member {
 		}
 	}
 	return all
-}
-
-// noteOpen warns, once, that the policy sends requests to nodes that the checks are
-// against. A retry that has no other node left is no reason to.
-func (p *Policy) noteOpen(s service.Service) {
-	if p.warnedOpen[s].Load() {
-		return
-	}
-	best := p.outlook(s).Best
-	if !best.IsOpen() || !p.warnedOpen[s].CompareAndSwap(false, true) {
-		return
-	}
-	message := "every node is down by its health checks; requests are sent to them all the same"
-	if best < balance.OpenDown {
-		message = "every node that is up is draining, or out by Caddy's passive checks or circuit breakers; requests are sent to them all the same"
-	}
-	p.logger.Warn(message, zap.String("service", s.String()))
-}
-
-// noteClosed makes the next such episode worth a warning, once this one is over.
-func (p *Policy) noteClosed(s service.Service) {
-	if p.warnedOpen[s].Load() && !p.failsOpen(s) {
-		p.warnedOpen[s].Store(false)
-	}
 }

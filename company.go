@@ -1,13 +1,7 @@
 package tigergraph
 
 import (
-	"context"
-	"net/http"
 	"sync"
-
-	"github.com/cespare/xxhash/v2"
-
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 )
 
 // companies are the requests of clients without a node that are unanswered: tabs
@@ -27,37 +21,6 @@ type company struct {
 
 	mu     sync.Mutex
 	member *member // where they go; nil until the first of them is placed
-}
-
-// joinOrAskFallback returns the place of the node that an unanswered request of the
-// same client went to, if it is a candidate, else of the one that the fallback
-// policy chooses.
-func (c *call) joinOrAskFallback(v *visit, tiers []balance.Tier, best balance.Tier) int {
-	if v.company == nil {
-		v.company = c.policy.companies.join(c.companyKey(v.key))
-		// The middleware tells when the answer begins; without it, what ends the
-		// request does.
-		v.leave = v.company.leaver()
-		context.AfterFunc(c.request.Context(), v.leave)
-	}
-	v.company.mu.Lock()
-	defer v.company.mu.Unlock()
-	if m := v.company.member; m != nil {
-		if i := c.position(m); i != balance.None && tiers[i] == best {
-			return i
-		}
-	}
-	i := c.askFallback(tiers, best)
-	if i != balance.None {
-		v.company.member = c.roster.byPool[i]
-	}
-	return i
-}
-
-// companyKey identifies a browser as well as it can be without a cookie: by its
-// address and its own name.
-func (c *call) companyKey(key uint64) uint64 {
-	return key ^ xxhash.Sum64String(c.request.UserAgent())
 }
 
 // join makes a request one of a client's unanswered ones.
@@ -86,13 +49,4 @@ func (c *company) leaver() func() {
 			delete(c.of.byClient, c.client)
 		}
 	})
-}
-
-// leaveCompany takes a request whose answer begins out of its company.
-func leaveCompany(r *http.Request) {
-	for v := newestOf(r); v != nil; v = v.others {
-		if v.leave != nil {
-			v.leave()
-		}
-	}
 }

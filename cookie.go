@@ -57,6 +57,12 @@ type Cookie struct {
 	SameSite string `json:"same_site,omitempty"`
 }
 
+// What a cookie is without settings.
+const (
+	defaultCookieName     = "TigerGraphNode"
+	defaultCookieLifetime = 24 * time.Hour // as long as TigerGraph's own session
+)
+
 // cookieSettings is a Cookie with its defaults.
 type cookieSettings struct {
 	name     string
@@ -261,4 +267,14 @@ func looksLikePlaceholder(secret string) bool {
 	secret = strings.TrimSpace(secret)
 	return strings.HasPrefix(secret, "{") && strings.HasSuffix(secret, "}") ||
 		strings.Contains(secret, "{env.") || strings.Contains(secret, "{file.") || strings.Contains(secret, "{$")
+}
+
+// cookieLines are the values of Set-Cookie that pin a client to a node.
+type cookieLines struct{ plain, secure string }
+
+func (c cookieLines) line(secure bool) string {
+	if secure {
+		return c.secure
+	}
+	return c.plain
 }

@@ -39,7 +39,7 @@
 //
 // # The modules
 //
-//   - [App], tigergraph: the state of the nodes and the life cycle of the probes.
+//   - [App], tigergraph: the fleet of the nodes and the life cycle of the probes.
 //   - [Policy], http.reverse_proxy.selection_policies.tigergraph: chooses the node.
 //   - [Services], tigergraph.health_checks.services: asks a node's services whether
 //     they live. Another [HealthChecker] may take its place.
@@ -93,7 +93,9 @@
 //   - the history of changes and all metrics of nodes that are still used;
 //   - the key of the cookies, which is in the storage too.
 //
-// Nodes that no configuration uses any more go with their series. Requests outlive
+// All but the answers of dynamic sources and the key is one value, a Fleet of
+// internal/fleet, which goes with the last configuration that uses it. A node that no
+// configuration uses any more goes with its prober and its series. Requests outlive
 // their configuration, so what they read stays readable after Cleanup.
 //
 // # The order of locks
@@ -105,12 +107,13 @@
 //     company.mu, which is held while a fallback policy is asked; watch.reporting in
 //     internal/health, under which the observer of a prober is told.
 //  2. Policy.mu, which serializes changes of a roster.
-//  3. App.mu, which guards nodes and policies.
-//  4. node.mu; operatorWord.mu; kinship.mu, which guards who may inherit verdicts.
+//  3. App.mu, which guards the policies; Fleet.mu in internal/fleet, under which its
+//     observer is told what comes and goes.
+//  4. Node.mu in internal/fleet; operatorWord.mu.
 //  5. Prober.mu and then watch.mu in internal/health.
 //  6. Those that are held for a moment and take no other: history, outbox, live apps,
 //     companies, counters of metrics, generatedKey.
 //
-// Caddy's usage pools have locks of their own. They are called with Policy.mu or
-// App.mu held, and so nothing that they make or destroy may take these two.
+// Caddy's usage pools have locks of their own. They are called with App.mu held, and
+// so nothing that they make or destroy may take it.
 package tigergraph

@@ -117,8 +117,3 @@ func (o *outbox) handOut(event nodeEvent) {
 	}()
 	o.emit(event)
 }
-
-// emit tells the subscribers of the app's configuration.
-func (a *App) emit(event nodeEvent) {
-	a.events.Emit(a.ctx, event.name, event.data())
-}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -14,7 +16,7 @@ import (
 // book takes in what an attempt to have the node answer a request came to. The node
 // has no part in it if the client left or its body failed, if its header could not be
 // sent, or if a limit of ours was reached.
-func (p *prober) book(s service.Service, r *http.Request, a attempt) {
+func book(p *fleet.Prober, s service.Service, r *http.Request, a attempt) {
 	met := health.Attempt{
 		Service: s, Path: r.URL.Path, Err: a.err, Status: a.status, Header: a.header,
 		Excused: a.outcome == clientFault || a.outcome == clientGone || r.Context().Err() != nil,
@@ -30,4 +32,29 @@ func isDialling(err error) bool {
 	var dial reverseproxy.DialError
 	var operation *net.OpError
 	return errors.As(err, &dial) || errors.As(err, &operation) && operation.Op == "dial"
+}
+
+// observe takes in what became of an attempt to have a node answer a request: for the
+// verdicts of its health, and for the metrics. It is called when the header of the
+// answer is there, before the client gets it.
+func (p *Policy) observe(r *http.Request, a attempt) {
+	if a.probe {
+		return
+	}
+	m := p.chosenBy(r)
+	if m == nil {
+		return
+	}
+	s := service.Of(r.URL.Path)
+	if m.prober != nil {
+		book(m.prober, s, r, a)
+	}
+	switch {
+	case a.err == nil:
+		m.requests.count(m.Address, s, a.status, time.Since(a.started))
+	case a.outcome == clientGone || r.Context().Err() != nil:
+		m.requests.countUnanswered(m.Address, s, codeCanceled)
+	default:
+		m.requests.countUnanswered(m.Address, s, codeError)
+	}
 }

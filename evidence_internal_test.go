@@ -62,7 +62,7 @@ func TestAttemptsThroughTheProxysTransportAreBooked(t *testing.T) {
 			node := startNodes(t, 1)[0]
 			p, _ := loadPolicy(t, plainPolicy, node.Addr())
 			prober := p.memberAt(node.Addr()).prober
-			until(t, "it is up", func() bool { return prober.verdict(service.RESTPP) == health.Up })
+			until(t, "it is up", func() bool { return prober.Verdict(service.RESTPP) == health.Up })
 			if test.prepare != nil {
 				if err := test.prepare(node); err != nil {
 					t.Skip("this needs a packet filter or a port of its own, which CI has: ", err)
@@ -88,7 +88,7 @@ func TestAttemptsThroughTheProxysTransportAreBooked(t *testing.T) {
 			if test.excused {
 				came.outcome = clientFault
 			}
-			prober.book(service.Of(test.path), r, came)
+			book(prober, service.Of(test.path), r, came)
 			for s := range service.Count {
 				if got := prober.Report(s).Evidence.Last; got != test.want[s] {
 					t.Errorf("%s: %s (error %v), want %s", s, got, err, test.want[s])
@@ -102,10 +102,10 @@ func TestWhatRequestsMetIsPartOfTheStatus(t *testing.T) {
 	node := startNodes(t, 1)[0]
 	p, _ := loadPolicy(t, plainPolicy, node.Addr())
 	prober := p.memberAt(node.Addr()).prober
-	until(t, "it is up", func() bool { return prober.verdict(service.GUI) == health.Up })
+	until(t, "it is up", func() bool { return prober.Verdict(service.GUI) == health.Up })
 	r := httptest.NewRequest(http.MethodGet, "http://edge/api/x", nil)
 	for range 3 {
-		prober.book(service.GUI, r, attempt{started: time.Now(), status: http.StatusBadGateway})
+		book(prober, service.GUI, r, attempt{started: time.Now(), status: http.StatusBadGateway})
 	}
 	services := p.app.statuses()[0].Services
 	if met := services["gui"].Evidence; met == nil || met.Count != 3 || met.Last != health.BadGateway.String() || time.Since(met.At) > time.Minute {

@@ -117,20 +117,6 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	return err
 }
 
-// responseWriter adjusts the header of a response right before it goes out.
-type responseWriter struct {
-	caddyhttp.ResponseWriterWrapper
-	request     *http.Request
-	wroteHeader bool
-	// submission is the answer to the submission of an asynchronous query, until
-	// its id is known.
-	submission *asyncquery.Response
-	// before is what the site had set on the response, and final what an
-	// informational one must not take away from it.
-	before response.Before
-	final  http.Header
-}
-
 // WriteHeader adjusts the header if it is that of the answer. Others may come
 // first, with a status of 1xx; but after 101 there is none.
 func (w *responseWriter) WriteHeader(status int) {
@@ -179,7 +165,7 @@ func (w *responseWriter) rememberQuery(b []byte) {
 		return
 	}
 	if node, chosen := replacer.GetString(nodePlaceholder); chosen {
-		policy.app.memories.queries.Remember(id, node)
+		policy.app.fleet.Queries.Remember(id, node)
 	}
 }
 
@@ -305,17 +291,8 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure 
 func choseDown(r *http.Request) bool {
 	asked := service.Of(r.URL.Path)
 	return slices.ContainsFunc(chosenFor(r), func(m *member) bool {
-		return m.prober != nil && m.prober.verdict(asked) == health.Down
+		return m.prober != nil && m.prober.Verdict(asked) == health.Down
 	})
-}
-
-// takeBackCookie removes a policy's cookie from a response.
-func takeBackCookie(header http.Header, p *Policy) {
-	if values := affinity.ReplaceCookie(header["Set-Cookie"], p.cookie.name, ""); len(values) > 0 {
-		header["Set-Cookie"] = values
-	} else {
-		delete(header, "Set-Cookie")
-	}
 }
 
 // Interface guards

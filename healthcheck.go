@@ -1,7 +1,6 @@
 package tigergraph
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -21,29 +19,6 @@ import (
 
 func init() {
 	caddy.RegisterModule(new(Services))
-}
-
-// HealthChecker says how the services of a node are checked. Modules in the
-// namespace tigergraph.health_checks implement it. The verdicts, the timing and
-// the life cycle of the probes are the plugin's.
-type HealthChecker interface {
-	// Plan returns how a service ("gui", "gsql" or "restpp") is probed, and false
-	// if it is not.
-	Plan(service string) (ProbePlan, bool)
-
-	// Probe asks a service of a node, through the proxy's transport, whether it
-	// can serve. The error says in plain words why not, without a word of what
-	// the node sent. The context ends with the plan's timeout.
-	Probe(ctx context.Context, transport http.RoundTripper, node reverseproxy.DialInfo, service string) error
-}
-
-// ProbePlan says when a service is probed and what the results are worth.
-type ProbePlan struct {
-	Interval, Timeout time.Duration
-	Jitter            int // in percent of the interval
-	Passes, Fails     int // consecutive ones that change the verdict
-	// StartChecking keeps requests from a node until its first probe has passed.
-	StartChecking bool
 }
 
 // Services is a health check that knows what each of TigerGraph's services
@@ -110,9 +85,6 @@ const olderGSQL = "/gsqlserver/gsql/version"
 // newerGSQL is where GSQL is probed whose older path the node's nginx does not know.
 var newerGSQL = &url.URL{Path: "/gsql/v1/version"}
 
-// off is the path of a service that is not checked.
-const off = "off"
-
 // CaddyModule returns the Caddy module information.
 func (*Services) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -159,14 +131,6 @@ func (s *Services) Provision(caddy.Context) error {
 	// The transport would undo a compression, and a bomb is not to go off here.
 	s.header.Set("Accept-Encoding", "identity")
 	return nil
-}
-
-func orDefault[T comparable](value, standard T) T {
-	var unset T
-	if value == unset {
-		return standard
-	}
-	return value
 }
 
 // paths returns each service's path or its default.

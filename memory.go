@@ -6,6 +6,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 )
 
 // visit is what a policy remembers of a request between the attempts to send it.
@@ -35,52 +37,6 @@ type visit struct {
 	// others is what other policies remember, where a request passes through
 	// several proxies.
 	others *visit
-}
-
-// memberSet is a set of a policy's members, by their index.
-type memberSet []uint64
-
-func (s *memberSet) add(m *member) {
-	for len(*s) <= m.index/64 {
-		*s = append(*s, 0)
-	}
-	(*s)[m.index/64] |= 1 << (m.index % 64)
-}
-
-func (s memberSet) has(m *member) bool {
-	return m.index/64 < len(s) && s[m.index/64]&(1<<(m.index%64)) != 0
-}
-
-// choice is a first choice of a node. Remembering a pointer to one that exists
-// costs no allocation.
-type choice struct {
-	policy                 *Policy
-	member                 *member
-	secure, pinned, spread bool
-}
-
-// newChoices returns the choices of a node by what is remembered of them.
-func newChoices(p *Policy, m *member) (choices [8]choice) {
-	for i := range choices {
-		choices[i] = choice{policy: p, member: m, secure: i&1 != 0, pinned: i&2 != 0, spread: i&4 != 0}
-	}
-	return choices
-}
-
-// choice returns the choice of this node for a client that came over TLS or not,
-// and was pinned to the node or not, or whose request belongs to no node.
-func (m *member) choice(secure, pinned, spread bool) *choice {
-	i := 0
-	if secure {
-		i |= 1
-	}
-	if pinned {
-		i |= 2
-	}
-	if spread {
-		i |= 4
-	}
-	return &m.choices[i]
 }
 
 // memoryKey is the request's variable under which it is remembered by the first
@@ -113,7 +69,7 @@ func (c *call) recall(memory any) *visit {
 				v.failed.add(v.chosen)
 				v.left = v.chosen
 				if v.chosen.prober != nil {
-					v.chosen.prober.suspect(c.service)
+					v.chosen.prober.Suspect(c.service)
 				}
 				v.chosen = nil
 			}
@@ -213,4 +169,20 @@ func newestOf(r *http.Request) *visit {
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	first, _ := vars[memoryKey].(*visit)
 	return first
+}
+
+// rememberOwn remembers a first choice without an allocation, if that can be.
+func (c *call) rememberOwn(m *member, v *visit, pinned bool) {
+	if !c.again && c.policy.hashed != balance.Header { // whose field the proxy may rewrite before a retry
+		if c.vars != nil {
+			c.vars[memoryKey] = m.choice(v.secure, pinned, v.spread)
+		}
+		return
+	}
+	kept := *v
+	kept.chosen = m
+	if pinned {
+		kept.pinned = m
+	}
+	c.remember(&kept)
 }

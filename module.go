@@ -2,20 +2,14 @@ package tigergraph
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime/debug"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
@@ -23,101 +17,14 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// How often it is looked whether an epoch of the cookies has ended. The wall
-// clock may jump, so that no timer can be trusted to fire at the right moment.
-const (
-	shortestRefresh = 100 * time.Millisecond
-	longestRefresh  = 10 * time.Second
-)
+// fleets holds the fleet that the configurations before and after a reload share.
+var fleets = caddy.NewUsagePool()
 
-const (
-	// TigerGraph keeps the results of asynchronous queries for so long
-	// (RESTPP.AsyncQuery.ResultFileMaxDurationDay).
-	keepQueries = 48 * time.Hour
-	// mostQueries bounds the memory of them to some tens of megabytes.
-	mostQueries = 1 << 16
-)
-
-const (
-	// keepSessions is how long a GSQL session is remembered after its last use, as
-	// long as TigerGraph's own sessions last.
-	keepSessions = 24 * time.Hour
-	mostSessions = 1 << 16
-)
-
-// memoryPool holds what is remembered of queries and sessions, so that it survives
-// reloads.
-var memoryPool = caddy.NewUsagePool()
-
-// memories are what is remembered of which node knows what.
-type memories struct {
-	queries  *asyncquery.Memory
-	searches asyncquery.Searches
-	sessions *affinity.Sessions
-}
+// sharedFleet is the fleet in the pool.
+type sharedFleet struct{ *fleet.Fleet }
 
 // Destruct implements caddy.Destructor.
-func (*memories) Destruct() error { return nil }
-
-// App owns what the policies of a configuration share: the state of the nodes,
-// the life cycle of the probes and the key of the cookies. It needs no
-// configuration of its own; a policy that is used brings it along.
-//
-// It emits the events `node_up` and `node_down`, with the data `node` and
-// `service`, when a verdict of the health checks changes.
-type App struct {
-	ctx      caddy.Context
-	logger   *zap.Logger
-	events   *caddyevents.App
-	key      generatedKey
-	operator operatorWord
-	memories *memories
-	feed     *statuspage.Feed
-
-	// mu is never held where the lock of a policy or of the feed is taken: those
-	// who hold one of them ask the app.
-	mu       sync.Mutex
-	nodes    map[string]*node
-	uses     map[string]int // how many members of policies a node is
-	policies []*Policy
-	switched string // the cluster that was made known last as the active one
-	stop     context.CancelFunc
-	released bool // no node may be acquired any more
-	outbox   *outbox
-}
-
-// liveApps are those that have started, the newest last: during a reload two, and
-// the older one alone if the reload fails. Metrics and the admin endpoint ask the
-// newest, because what Caddy shows may belong to a configuration that failed to
-// load.
-var liveApps appList
-
-type appList struct {
-	mu   sync.Mutex
-	apps []*App
-}
-
-func (l *appList) add(a *App) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.apps = append(l.apps, a)
-}
-
-func (l *appList) remove(a *App) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.apps = slices.DeleteFunc(l.apps, func(live *App) bool { return live == a })
-}
-
-// newest returns nil if none runs.
-func (l *appList) newest() *App {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.apps) == 0 {
-		return nil
-	}
-	return l.apps[len(l.apps)-1]
-}
+func (sharedFleet) Destruct() error { return nil }
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -136,14 +43,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if running := liveApps.newest(); running != nil {
 		a.operator.word = running.operator.known()
 	}
-	a.nodes, a.uses = make(map[string]*node), make(map[string]int)
-	pooled, _, _ := memoryPool.LoadOrNew("memories", func() (caddy.Destructor, error) { // which never fails
-		return &memories{
-			queries:  asyncquery.NewMemory(keepQueries, mostQueries),
-			sessions: affinity.NewSessions(keepSessions, mostSessions),
-		}, nil
+	pooled, _, _ := fleets.LoadOrNew("fleet", func() (caddy.Destructor, error) { // which never fails
+		return sharedFleet{fleet.New(nodeSeries{})}, nil
 	})
-	a.memories = pooled.(*memories)
+	a.fleet = pooled.(sharedFleet).Fleet
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
@@ -223,23 +126,12 @@ func (a *App) refresh(ctx context.Context) {
 func (a *App) refreshOnce(now time.Time) (wait time.Duration) {
 	wait = longestRefresh
 	defer a.recover("refreshing the nodes")
-	a.memories.queries.Tidy()
-	a.memories.sessions.Tidy()
+	a.fleet.Tidy()
 	for _, policy := range a.allPolicies() {
 		wait = min(wait, policy.renewTokens(now))
 		policy.forget(now)
-		if policy.moved != nil {
-			policy.moved.Tidy()
-		}
 	}
 	return wait
-}
-
-// recover keeps the process alive when a goroutine of the app panics. It is deferred.
-func (a *App) recover(doing string) {
-	if panicked := recover(); panicked != nil {
-		a.logger.Error(doing+" panicked", zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
-	}
 }
 
 // adopt makes a policy one of the app's.
@@ -251,9 +143,6 @@ func (a *App) adopt(policy *Policy) {
 	defer a.mu.Unlock()
 	a.policies = append(a.policies, policy)
 }
-
-// transitions are the last changes of nodes, whatever the configuration was.
-var transitions = history.New(200)
 
 // stopHandler ends what would hold up the stop of the configuration: the server
 // waits for the streams of the status page.
@@ -275,83 +164,21 @@ func (h startHandler) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// allPolicies returns the policies of the app.
-func (a *App) allPolicies() []*Policy {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.policies)
-}
-
-// node returns the node with this address for a member of a policy.
-func (a *App) node(address string) *node {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.released {
-		a.uses[address]++
-	}
-	return a.acquire(address)
-}
-
-// leave gives up a node that was in a dynamic pool, unless another member is the same
-// node.
-func (a *App) leave(n *node) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.released {
-		return nil
-	}
-	if a.uses[n.address]--; a.uses[n.address] > 0 {
-		return nil
-	}
-	delete(a.uses, n.address)
-	if a.nodes[n.address] != n {
-		return nil
-	}
-	delete(a.nodes, n.address)
-	if _, err := nodes.Delete(n.address); err != nil {
-		return fmt.Errorf("giving up %s: %w", n.address, err)
-	}
-	return nil
-}
-
-// acquire returns the node with this address. The caller holds mu.
-func (a *App) acquire(address string) *node {
-	if known, ok := a.nodes[address]; ok {
-		return known
-	}
-	if a.released {
-		return &node{address: address}
-	}
-	pooled, _, _ := nodes.LoadOrNew(address, func() (caddy.Destructor, error) { // which never fails
-		displacedTotal.WithLabelValues(address) // increase() sees nothing of a series that begins with what it counts
-		return &node{address: address}, nil
-	})
-	a.nodes[address] = pooled.(*node)
-	a.nodes[address].follow(a.operator.known(), time.Now())
-	return a.nodes[address]
-}
-
-// Cleanup gives up the nodes. What they are can still be read.
+// Cleanup gives up the fleet. What is known of its nodes can still be read.
 func (a *App) Cleanup() error {
 	if a.feed != nil {
 		a.feed.End()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.released || a.memories == nil {
+	if a.released || a.fleet == nil {
 		return nil
 	}
 	a.released = true
-	var errs []error
-	if _, err := memoryPool.Delete("memories"); err != nil {
-		errs = append(errs, fmt.Errorf("giving up the memory of queries and sessions: %w", err))
+	if _, err := fleets.Delete("fleet"); err != nil {
+		return fmt.Errorf("giving up the fleet: %w", err)
 	}
-	for address := range a.nodes {
-		if _, err := nodes.Delete(address); err != nil {
-			errs = append(errs, fmt.Errorf("giving up %s: %w", address, err))
-		}
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Interface guards
@@ -364,3 +191,8 @@ var (
 	_ caddyevents.Handler = startHandler{}
 	_ caddyevents.Handler = stopHandler{}
 )
+
+// emit tells the subscribers of the app's configuration.
+func (a *App) emit(event nodeEvent) {
+	a.events.Emit(a.ctx, event.name, event.data())
+}

@@ -2,14 +2,12 @@ package tigergraph
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
@@ -53,7 +51,7 @@ func (a *App) statuses() []nodeStatus {
 func (a *App) observe() []observation {
 	type identity struct {
 		address string
-		prober  *prober
+		prober  *fleet.Prober
 	}
 	found := make(map[identity]*observation)
 	var order []identity
@@ -63,11 +61,11 @@ func (a *App) observe() []observation {
 			if m == nil {
 				continue
 			}
-			id := identity{m.address, m.prober}
+			id := identity{m.Address, m.prober}
 			status := found[id]
 			if status == nil {
-				status = &observation{nodeStatus: nodeStatus{Address: m.address, Cluster: policy.clusters()[m.cluster], Role: "standby", Services: m.serviceStatuses()}}
-				status.DrainUntil = moment(m.drainUntil())
+				status = &observation{nodeStatus: nodeStatus{Address: m.Address, Cluster: policy.clusters()[m.cluster], Role: "standby", Services: m.serviceStatuses()}}
+				status.DrainUntil = moment(m.DrainUntil())
 				found[id], order = status, append(order, id)
 			}
 			status.uses = append(status.uses, use{policy, m})
@@ -79,7 +77,7 @@ func (a *App) observe() []observation {
 			case status.Role != "primary":
 				status.Role = "backup"
 			}
-			status.LastSession = moment(m.lastSession())
+			status.LastSession = moment(m.LastSession())
 			status.Draining = status.Draining || m.isDraining()
 			status.Weight = max(status.Weight, int(m.weight))
 			if upstream := roster.upstream(m); upstream != nil && upstream.Host != nil {
@@ -102,31 +100,19 @@ func (m *member) serviceStatuses() map[string]serviceStatus {
 	for s := range service.Count {
 		status := serviceStatus{Verdict: health.Off.String()}
 		if m.prober != nil && m.prober.Checks(s) {
-			status = m.prober.status(s)
+			status = checkedStatus(m.prober, s)
 		}
 		statuses[s.String()] = status
 	}
 	return statuses
 }
 
-// moment returns a time for JSON, nil if it never was.
-func moment(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	utc := t.UTC().Round(0)
-	return &utc
-}
-
-// longestDrain is longer than any maintenance.
-const longestDrain = 365 * 24 * time.Hour
-
 // drain lets a node take no new clients, for so long or, if that is 0, until it
 // is said to be ready.
 func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus, error) {
 	if duration < 0 || duration > longestDrain {
 		return nodeStatus{}, refuse(http.StatusBadRequest,
-			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", brief(longestDrain), brief(duration))
+			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", fleet.Brief(longestDrain), fleet.Brief(duration))
 	}
 	saying.Lock()
 	defer saying.Unlock()
@@ -135,12 +121,12 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 		return nodeStatus{}, err
 	}
 	if last := a.lastOf(n); last != "" && !force {
-		return nodeStatus{}, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.address, last)
+		return nodeStatus{}, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.Address, last)
 	}
-	if err := a.say(func(w fleet.Word) fleet.Word { return w.Drained(n.address, duration, time.Now()) }); err != nil {
+	if err := a.say(func(w fleet.Word) fleet.Word { return w.Drained(n.Address, duration, time.Now()) }); err != nil {
 		return nodeStatus{}, err
 	}
-	a.logger.Info("node drains", zap.String("node", n.address), zap.Duration("for", duration), zap.Bool("force", force))
+	a.logger.Info("node drains", zap.String("node", n.Address), zap.Duration("for", duration), zap.Bool("force", force))
 	return a.status(n), nil
 }
 
@@ -152,29 +138,29 @@ func (a *App) ready(name string) (nodeStatus, error) {
 	if err != nil {
 		return nodeStatus{}, err
 	}
-	if err := a.say(func(w fleet.Word) fleet.Word { return w.Ready(n.address, time.Now()) }); err != nil {
+	if err := a.say(func(w fleet.Word) fleet.Word { return w.Ready(n.Address, time.Now()) }); err != nil {
 		return nodeStatus{}, err
 	}
-	a.logger.Info("node is ready", zap.String("node", n.address))
+	a.logger.Info("node is ready", zap.String("node", n.Address))
 	return a.status(n), nil
 }
 
 // status returns the status of one node.
-func (a *App) status(n *node) nodeStatus {
+func (a *App) status(n *fleet.Node) nodeStatus {
 	for _, status := range a.statuses() {
-		if status.Address == n.address {
+		if status.Address == n.Address {
 			return status
 		}
 	}
-	return nodeStatus{Address: n.address}
+	return nodeStatus{Address: n.Address}
 }
 
 // find returns the node that people call by this name.
-func (a *App) find(name string) (*node, error) {
-	nodes := make(map[string]*node)
+func (a *App) find(name string) (*fleet.Node, error) {
+	nodes := make(map[string]*fleet.Node)
 	for _, policy := range a.allPolicies() {
 		for _, m := range policy.allMembers() {
-			nodes[m.address] = m.node
+			nodes[m.Address] = m.Node
 		}
 	}
 	known := slices.SortedFunc(maps.Keys(nodes), address.Compare)
@@ -195,10 +181,10 @@ func (a *App) find(name string) (*node, error) {
 
 // lastOf says of what the node is the last one that takes new clients, if it is:
 // " of gui", say, or " at all". It is "" otherwise.
-func (a *App) lastOf(n *node) string {
+func (a *App) lastOf(n *fleet.Node) string {
 	for _, policy := range a.allPolicies() {
 		members := policy.activeMembers()
-		at := slices.IndexFunc(members, func(m *member) bool { return m.node == n })
+		at := slices.IndexFunc(members, func(m *member) bool { return m.Node == n })
 		if at < 0 || members[at].isDraining() {
 			continue
 		}
@@ -219,11 +205,31 @@ func (a *App) lastOf(n *node) string {
 // takesClients reports whether a node is sent new clients of a service.
 func (p *Policy) takesClients(m *member, s service.Service) bool {
 	upstream := p.roster.Load().upstream(m)
-	return upstream != nil && upstream.Healthy() && !m.isDraining() && (m.prober == nil || m.prober.verdict(s) != health.Down)
+	return upstream != nil && upstream.Healthy() && !m.isDraining() && (m.prober == nil || m.prober.Verdict(s) != health.Down)
 }
 
-// refuse makes an error with the status and the message that the admin endpoint
-// answers with.
-func refuse(status int, format string, arguments ...any) error {
-	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, arguments...)}
+// latency returns how long the last minutes' probes of a service took, up to a step.
+func latency(p *fleet.Prober, s service.Service, before int64) *statuspage.Latency {
+	slowest, failed := p.Latency(s, before)
+	return &statuspage.Latency{SlowestMS: slowest, Failed: failed}
+}
+
+// checkedStatus returns what is known of a service that is checked.
+func checkedStatus(p *fleet.Prober, s service.Service) serviceStatus {
+	report := p.Report(s)
+	status := serviceStatus{
+		Verdict:   report.Verdict.String(),
+		Since:     moment(report.Since),
+		Streak:    report.Streak,
+		LastProbe: moment(report.LastProbe),
+		LatencyMS: float64(report.Latency.Microseconds()) / 1000,
+		LastError: report.LastError(),
+	}
+	if report.Verdict == health.Down || report.Unroutable {
+		status.Advice = health.Advice(s.String(), report.Failure)
+	}
+	if met := report.Evidence; met.Last != health.Nothing {
+		status.Evidence = &statuspage.Evidence{Last: met.Last.String(), At: met.At.UTC().Round(0), Count: met.Count}
+	}
+	return status
 }

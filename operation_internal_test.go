@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 )
 
 func TestOnlyMovedClientsAreRememberedAndNotTooMany(t *testing.T) {
@@ -37,13 +38,13 @@ func TestOnlyMovedClientsAreRememberedAndNotTooMany(t *testing.T) {
 			t.Fatal("no node")
 		}
 	}
-	const clients = 3 * mostMoved
+	const clients = 3 * fleet.MostMoved
 
 	policy, healthy := provision("")
 	for client := range clients {
 		send(policy, healthy.Upstreams, client)
 	}
-	if count := policy.moved.Len(); count != 0 || !policy.moved.Empty() {
+	if count := policy.app.fleet.Moved.Len(); count != 0 || !policy.moved.Empty() {
 		t.Errorf("with all nodes well %d clients are remembered", count)
 	}
 
@@ -51,7 +52,7 @@ func TestOnlyMovedClientsAreRememberedAndNotTooMany(t *testing.T) {
 	for client := range clients {
 		send(policy, draining.Upstreams, client)
 	}
-	if count := policy.moved.Len(); count != 65536 {
+	if count := policy.app.fleet.Moved.Len(); count != 65536 {
 		t.Errorf("of %d clients, half of them moved, %d are remembered, want 65536", clients, count)
 	}
 

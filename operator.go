@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
@@ -31,25 +32,6 @@ const (
 // a reload: of two drains at once, each could take the other's node for the one that
 // is left.
 var saying sync.Mutex
-
-// operatorWord is what the operator said, as an app knows it. Until it can be read,
-// and while it cannot, what was known last is in force.
-type operatorWord struct {
-	storage certmagic.Storage
-
-	mu       sync.Mutex
-	word     fleet.Word
-	modified time.Time // of what was read last
-	size     int64
-	failing  bool // it could not be read the last time
-}
-
-// known returns the word that is in force.
-func (o *operatorWord) known() fleet.Word {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.word
-}
 
 // readOperator lets the app begin with what the storage holds or, while it cannot be
 // read, with what the running configuration knows.
@@ -177,11 +159,7 @@ func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
 // applyWord makes the word true of the app's nodes and policies.
 func (a *App) applyWord(word fleet.Word) {
 	now := time.Now()
-	a.mu.Lock()
-	for _, n := range a.nodes {
-		n.follow(word, now)
-	}
-	a.mu.Unlock()
+	a.fleet.Follow(word, now)
 	for _, policy := range a.allPolicies() {
 		policy.useClusters(word, now)
 	}
@@ -210,7 +188,7 @@ func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 		})
 	}
 	p.mu.Unlock()
-	standingChanges.Add(1)
+	p.app.fleet.NoteChange()
 	if current.active != active {
 		names := p.clusters()
 		p.logger.Warn("another cluster is the active one", zap.String("cluster", names[active]), zap.String("before", names[current.active]))
@@ -254,8 +232,8 @@ func (a *App) clusterStatuses() []clusterStatus {
 				status.DrainingUntil = moment(until)
 			}
 			for _, m := range policy.allMembers() {
-				if m.cluster == i && !slices.Contains(status.Nodes, m.address) {
-					status.Nodes = append(status.Nodes, m.address)
+				if m.cluster == i && !slices.Contains(status.Nodes, m.Address) {
+					status.Nodes = append(status.Nodes, m.Address)
 				}
 			}
 		}
@@ -267,7 +245,7 @@ func (a *App) clusterStatuses() []clusterStatus {
 // long.
 func (a *App) switchTo(name string, drain time.Duration) ([]clusterStatus, error) {
 	if drain < 0 || drain > longestDrain {
-		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", brief(longestDrain), brief(drain))
+		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", fleet.Brief(longestDrain), fleet.Brief(drain))
 	}
 	saying.Lock()
 	defer saying.Unlock()
@@ -301,4 +279,22 @@ func (a *App) isStandbySomewhere(name string) bool {
 		at := slices.Index(p.clusters(), name)
 		return at >= 0 && p.roster.Load().active != at
 	})
+}
+
+// moment returns a time for JSON, nil if it never was.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	utc := t.UTC().Round(0)
+	return &utc
+}
+
+// longestDrain is longer than any maintenance.
+const longestDrain = 365 * 24 * time.Hour
+
+// refuse makes an error with the status and the message that the admin endpoint
+// answers with.
+func refuse(status int, format string, arguments ...any) error {
+	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, arguments...)}
 }

@@ -1,6 +1,8 @@
 package tigergraph
 
 import (
+	"go.uber.org/zap"
+
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -29,4 +31,28 @@ func (p *Policy) failsOpen(s service.Service) bool { return p.outlook(s).Best.Is
 // isUnavailable reports whether it would be sent to none.
 func (o *outlook) isUnavailable() bool {
 	return len(o.members) > 0 && o.Best == balance.Excluded
+}
+
+// noteOpen warns, once, that the policy sends requests to nodes that the checks are
+// against. A retry that has no other node left is no reason to.
+func (p *Policy) noteOpen(s service.Service) {
+	if p.warnedOpen[s].Load() {
+		return
+	}
+	best := p.outlook(s).Best
+	if !best.IsOpen() || !p.warnedOpen[s].CompareAndSwap(false, true) {
+		return
+	}
+	message := "every node is down by its health checks; requests are sent to them all the same"
+	if best < balance.OpenDown {
+		message = "every node that is up is draining, or out by Caddy's passive checks or circuit breakers; requests are sent to them all the same"
+	}
+	p.logger.Warn(message, zap.String("service", s.String()))
+}
+
+// noteClosed makes the next such episode worth a warning, once this one is over.
+func (p *Policy) noteClosed(s service.Service) {
+	if p.warnedOpen[s].Load() && !p.failsOpen(s) {
+		p.warnedOpen[s].Store(false)
+	}
 }

@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
@@ -79,18 +80,6 @@ func (c *call) cutCookies() pins {
 	return found
 }
 
-// tokens returns the valid tokens. The server may get a request before the app
-// has started and read their key; the request waits for that.
-func (c *call) tokens() *affinity.Tokens {
-	if c.roster.tokens == nil {
-		if err := c.policy.readyCookies(); err != nil {
-			return nil // the app's start fails with the same error
-		}
-		c.roster, c.aligned = c.policy.roster.Load(), false
-	}
-	return c.roster.tokens
-}
-
 // setCookie lets the answer pin a browser to a node. A browser that sent several
 // cookies loses those that today's settings do not make.
 func (c *call) setCookie(m *member, secure, several bool) {
@@ -116,5 +105,14 @@ func (c *call) setCookie(m *member, secure, several bool) {
 func (c *call) takeBackCookie() {
 	if c.policy.cookie != nil && c.writer != nil {
 		takeBackCookie(c.writer.Header(), c.policy)
+	}
+}
+
+// takeBackCookie removes a policy's cookie from a response.
+func takeBackCookie(header http.Header, p *Policy) {
+	if values := affinity.ReplaceCookie(header["Set-Cookie"], p.cookie.name, ""); len(values) > 0 {
+		header["Set-Cookie"] = values
+	} else {
+		delete(header, "Set-Cookie")
 	}
 }

@@ -2,8 +2,6 @@ package tigergraph
 
 import (
 	"context"
-	"net/http"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -12,25 +10,7 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
-
-// prober finds out which services of one node live.
-type prober struct {
-	*health.Prober
-	address string
-	node    reverseproxy.DialInfo
-	kin     [service.Count]string
-	begin   sync.Once
-}
-
-// probeOwner is a policy that has started. It lends the probers what belongs to its
-// configuration: a survivor must not use what an old one has cleaned up.
-type probeOwner struct {
-	app       *App
-	checker   HealthChecker
-	transport http.RoundTripper
-}
 
 // lease is what an owner lends the prober of one node. It makes known what the prober
 // finds: in the log, the metrics, the history and by events.
@@ -40,56 +20,8 @@ type lease struct {
 	node    reverseproxy.DialInfo
 }
 
-// newProber makes a prober that does not run yet.
-func newProber(address string, node reverseproxy.DialInfo, checker HealthChecker, kin [service.Count]string) *prober {
-	p := &prober{address: address, node: node, kin: kin}
-	p.Prober = health.NewProber(address, func(s service.Service) bool {
-		_, checked := checker.Plan(s.String())
-		return checked
-	})
-	relatives.add(p)
-	labelled.add(address)
-	for s := range service.Count {
-		if p.Checks(s) { // increase() sees nothing of a series that begins with what it counts
-			transitionsTotal.WithLabelValues(address, s.String(), health.Up.String())
-			transitionsTotal.WithLabelValues(address, s.String(), health.Down.String())
-		}
-	}
-	return p
-}
-
-// Destruct ends the prober when the last policy gives it up.
-func (p *prober) Destruct() error {
-	p.End()
-	relatives.remove(p)
-	labelled.remove(p.address)
-	return nil
-}
-
-// start lets an owner's probes begin, or go on with what it lends. A new prober begins
-// with what is known already: a reload may have changed no more than the rhythm.
-func (p *prober) start(owner *probeOwner) {
-	p.begin.Do(func() {
-		for s := range service.Count {
-			if ancestor := relatives.ancestor(p, s); ancestor != nil {
-				p.Inherit(ancestor.Prober, s)
-			}
-		}
-	})
-	p.Start(lease{owner, p.address, p.node})
-}
-
-// release takes back what an owner lent, and ends the probes with the last one.
-func (p *prober) release(owner *probeOwner) { p.Release(lease{owner, p.address, p.node}) }
-
-// owner returns the owner whose transport and logger count now, nil if there is
-// none any more.
-func (p *prober) owner() *probeOwner {
-	if l, ok := p.Owner().(lease); ok {
-		return l.probeOwner
-	}
-	return nil
-}
+// lend returns what an owner lends the prober of a node.
+func (o *probeOwner) lend(m *member) lease { return lease{o, m.Address, m.dialInfo} }
 
 // Plan implements health.Owner.
 func (l lease) Plan(s service.Service) health.Plan {
@@ -126,7 +58,7 @@ func (l lease) Changing(s service.Service, change health.Change) {
 	if change.From == health.Unknown && change.Verdict == health.Up {
 		return
 	}
-	transitions.Add(history.Transition{
+	l.app.fleet.History.Add(history.Transition{
 		Time: change.Since.UTC().Round(0), Node: l.address, Service: s.String(),
 		From: change.From.String(), To: change.Verdict.String(), Why: change.Why(),
 	})
@@ -167,44 +99,6 @@ func (l lease) Witnessed(s service.Service, outcome health.Outcome) {
 // Panicked implements health.Observer.
 func (l lease) Panicked(s service.Service, value any, stack []byte) {
 	l.app.logger.Error("health check panicked", l.fields(s, zap.Any("error", value), zap.ByteString("stack", stack))...)
-}
-
-// latency returns how long the last minutes' probes of a service took, up to a step.
-func (p *prober) latency(s service.Service, before int64) *statuspage.Latency {
-	slowest, failed := p.Latency(s, before)
-	return &statuspage.Latency{SlowestMS: slowest, Failed: failed}
-}
-
-// status returns what is known of a service that is checked.
-func (p *prober) status(s service.Service) serviceStatus {
-	report := p.Report(s)
-	status := serviceStatus{
-		Verdict:   report.Verdict.String(),
-		Since:     moment(report.Since),
-		Streak:    report.Streak,
-		LastProbe: moment(report.LastProbe),
-		LatencyMS: float64(report.Latency.Microseconds()) / 1000,
-		LastError: report.LastError(),
-	}
-	if report.Verdict == health.Down || report.Unroutable {
-		status.Advice = health.Advice(s.String(), report.Failure)
-	}
-	if met := report.Evidence; met.Last != health.Nothing {
-		status.Evidence = &statuspage.Evidence{Last: met.Last.String(), At: met.At.UTC().Round(0), Count: met.Count}
-	}
-	return status
-}
-
-// suspect asks for an early probe, for a request just failed on the node.
-func (p *prober) suspect(failed service.Service) { p.Suspect(failed) }
-
-// verdict returns what counts of a service at this moment.
-func (p *prober) verdict(of service.Service) health.Verdict { return p.Verdict(of) }
-
-// warmth returns which part of its weight a service has that came up lately, if it
-// is to have all of it after so long.
-func (p *prober) warmth(of service.Service, slowStart time.Duration) float64 {
-	return p.Warmth(of, slowStart)
 }
 
 // Interface guards

@@ -1,11 +1,9 @@
 package tigergraph
 
 import (
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"net/http"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
@@ -22,9 +21,10 @@ import (
 type otherChecker struct{ Services }
 
 func TestWhatIdentifiesAProber(t *testing.T) {
+	known := fleet.New(nodeSeries{})
 	key := func(address string, transport http.RoundTripper, checker HealthChecker, check string) string {
 		t.Helper()
-		key, _, err := proberKeys(address, transport, checker, json.RawMessage(check))
+		key, _, err := proberKeys(known, address, transport, checker, json.RawMessage(check))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,6 +51,7 @@ func TestWhatIdentifiesAProber(t *testing.T) {
 }
 
 func TestWhatAVerdictOfOneProberIsTrueForAnother(t *testing.T) {
+	known := fleet.New(nodeSeries{})
 	type settings struct {
 		address   string
 		transport http.RoundTripper
@@ -59,7 +60,7 @@ func TestWhatAVerdictOfOneProberIsTrueForAnother(t *testing.T) {
 	}
 	kin := func(s settings) [service.Count]string {
 		t.Helper()
-		_, kin, err := proberKeys(s.address, s.transport, s.checker, json.RawMessage(s.check))
+		_, kin, err := proberKeys(known, s.address, s.transport, s.checker, json.RawMessage(s.check))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,47 +98,13 @@ func TestWhatAVerdictOfOneProberIsTrueForAnother(t *testing.T) {
 	}
 }
 
-func TestAuthoritiesAreKnownWhileTheyAreUsed(t *testing.T) {
-	pool := func() *x509.CertPool {
-		t.Helper()
-		_, authority, err := tgnode.SelfSigned("localhost")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return authority
-	}
-	var pools trustedPools
-	first, second := pool(), pool()
-	one, two := pools.number(first), pools.number(second)
-	if one == two || one == 0 || two == 0 || pools.number(nil) != 0 {
-		t.Errorf("the numbers are %d, %d", one, two)
-	}
-	for range 100 { // reloads read the same file again
-		if again := pools.number(first.Clone()); again != one {
-			t.Fatalf("an equal pool is number %d, want %d", again, one)
-		}
-		if other := pools.number(pool()); other == one || other == two {
-			t.Fatalf("another pool is number %d", other)
-		}
-	}
-	until(t, "only those that are used are known", func() bool {
-		runtime.GC()
-		pools.number(first)
-		return len(pools.known) == 2
-	})
-	if pools.number(second) != two {
-		t.Error("a pool that is used has got another number")
-	}
-	runtime.KeepAlive(first)
-}
-
 func TestEqualFailuresReadAlike(t *testing.T) {
 	node := startNodes(t, 1)[0]
 	node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Reset})
 	p, _ := loadPolicy(t, plainPolicy, node.Addr())
 	prober := p.memberAt(node.Addr()).prober
 	until(t, "all are down", func() bool {
-		return prober.verdict(service.GUI) == health.Down && prober.verdict(service.GSQL) == health.Down && prober.verdict(service.RESTPP) == health.Down
+		return prober.Verdict(service.GUI) == health.Down && prober.Verdict(service.GSQL) == health.Down && prober.Verdict(service.RESTPP) == health.Down
 	})
 	for s := range service.Count {
 		report, first := prober.Report(s), prober.Report(service.GUI)

@@ -7,32 +7,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
-	"sync"
-	"time"
-	"weak"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
-
-// probers are shared by all sites, and by the configurations before and after a
-// reload, that check the same node in the same way. So verdicts survive.
-var probers = caddy.NewUsagePool()
 
 // proberKeys returns what identifies a prober: what is checked and how, which is the
 // address, the transport's settings and the check's. Kin is, for each service, what
 // decides whether a verdict of one prober is true for another: all of that but when
 // it is probed and what the results are worth.
-func proberKeys(address string, transport http.RoundTripper, checker HealthChecker, check json.RawMessage) (key string, kin [service.Count]string, err error) {
+func proberKeys(f *fleet.Fleet, address string, transport http.RoundTripper, checker HealthChecker, check json.RawMessage) (key string, kin [service.Count]string, err error) {
 	settings := []byte("default")
 	if transport != nil {
 		if settings, err = json.Marshal(transport); err != nil {
 			return "", kin, fmt.Errorf("encoding the transport's settings: %w", err)
 		}
 	}
-	number := trusted.number(authorities(transport))
+	number := f.Authorities.Number(authorities(transport))
 	digest := func(transportSettings, checkSettings []byte) string {
 		sum := sha256.New()
 		_, _ = fmt.Fprintf(sum, "%q\n%T\n%s\n%T\n%s\n%d\n", // never fails
@@ -50,6 +41,11 @@ func proberKeys(address string, transport http.RoundTripper, checker HealthCheck
 		kin[s] = s.String() + digest(way, what)
 	}
 	return digest(settings, check), kin, nil
+}
+
+// proberKeys returns what identifies the prober of a node.
+func (p *Policy) proberKeys(address string) (key string, kin [service.Count]string, err error) {
+	return proberKeys(p.app.fleet, address, p.transport, p.checker, p.checkSettings)
 }
 
 // rhythmSettings are those of the health check `services` that say nothing of how a
@@ -87,97 +83,4 @@ func authorities(transport http.RoundTripper) *x509.CertPool {
 		return t.Transport.TLSClientConfig.RootCAs
 	}
 	return nil
-}
-
-// trusted numbers the authorities that transports trust. There is no other way to
-// tell two pools apart than to compare them.
-var trusted trustedPools
-
-// trustedPools knows the pools for as long as somebody uses them. Numbers are never
-// given twice.
-type trustedPools struct {
-	mu    sync.Mutex
-	last  int
-	known []numberedPool
-}
-
-type numberedPool struct {
-	pool   weak.Pointer[x509.CertPool]
-	number int
-}
-
-// number returns the number of a pool, 0 for the system's.
-func (t *trustedPools) number(pool *x509.CertPool) int {
-	if pool == nil {
-		return 0
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	number := 0
-	kept := t.known[:0]
-	for _, known := range t.known {
-		alive := known.pool.Value()
-		if alive == nil {
-			continue
-		}
-		kept = append(kept, known)
-		if alive == pool {
-			number = known.number
-		} else if number == 0 && pool.Equal(alive) {
-			number = -known.number // to be noted
-		}
-	}
-	clear(t.known[len(kept):])
-	t.known = kept
-	if number > 0 {
-		return number
-	}
-	if number = -number; number == 0 {
-		t.last++
-		number = t.last
-	}
-	t.known = append(t.known, numberedPool{weak.Make(pool), number})
-	return number
-}
-
-// relatives are all probers there are, by each of their kin.
-var relatives = kinship{byKin: make(map[string][]*prober)}
-
-type kinship struct {
-	mu    sync.Mutex
-	byKin map[string][]*prober
-}
-
-func (k *kinship) add(p *prober) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, kin := range p.kin {
-		k.byKin[kin] = append(k.byKin[kin], p)
-	}
-}
-
-func (k *kinship) remove(p *prober) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, kin := range p.kin {
-		left := slices.DeleteFunc(k.byKin[kin], func(other *prober) bool { return other == p })
-		if k.byKin[kin] = left; len(left) == 0 {
-			delete(k.byKin, kin)
-		}
-	}
-}
-
-// ancestor returns the prober that knows most lately how a service is, nil if no
-// relative of this prober does.
-func (k *kinship) ancestor(p *prober, s service.Service) *prober {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var newest *prober
-	var probed time.Time
-	for _, other := range k.byKin[p.kin[s]] {
-		if last := other.Report(s).LastProbe; other != p && last.After(probed) {
-			newest, probed = other, last
-		}
-	}
-	return newest
 }

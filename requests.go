@@ -1,7 +1,6 @@
 package tigergraph
 
 import (
-	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,31 +10,6 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
-
-// observe takes in what became of an attempt to have a node answer a request: for the
-// verdicts of its health, and for the metrics. It is called when the header of the
-// answer is there, before the client gets it.
-func (p *Policy) observe(r *http.Request, a attempt) {
-	if a.probe {
-		return
-	}
-	m := p.chosenBy(r)
-	if m == nil {
-		return
-	}
-	s := service.Of(r.URL.Path)
-	if m.prober != nil {
-		m.prober.book(s, r, a)
-	}
-	switch {
-	case a.err == nil:
-		m.requests.count(m.address, s, a.status, time.Since(a.started))
-	case a.outcome == clientGone || r.Context().Err() != nil:
-		m.requests.countUnanswered(m.address, s, codeCanceled)
-	default:
-		m.requests.countUnanswered(m.address, s, codeError)
-	}
-}
 
 // The codes of attempts that got no answer.
 const (

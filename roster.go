@@ -4,54 +4,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 )
-
-// member is a node as one policy sees it.
-type member struct {
-	*node
-	// dial is the upstream's address as configured, placeholders and all.
-	dial   string
-	index  int
-	seed   uint64
-	weight float64
-	backup bool
-	// cluster is the index of the node's, as the policy's clusters are in order.
-	cluster int
-	// retiring: the configuration lets it take no new clients.
-	retiring bool
-	// label is the address as the value of a placeholder; putting a string into
-	// an interface on each request would allocate.
-	label any
-	// prober knows how the node is; nil if it is not checked. proberKey is what the
-	// policy acquired it by.
-	prober    *prober
-	proberKey string
-	// seen is when the node was last in a dynamic pool; guarded by the policy's mu.
-	seen time.Time
-	// choices are what may have to be remembered of a request that was sent here.
-	choices      [8]choice
-	placeholders usualPlaceholders
-	selections   selectionCounters
-}
-
-func newMember(p *Policy, n *node, dial string, index int) *member {
-	m := &member{
-		node: n, dial: dial, index: index, seed: affinity.Seed(n.address), label: n.address,
-		weight: 1, backup: slices.Contains(p.Backup, dial), cluster: slices.Index(p.clusters(), p.clusterOf(dial)),
-	}
-	if weight, set := p.Weights[dial]; set {
-		m.weight = float64(weight)
-	}
-	m.retiring = m.weight == 0 || slices.Contains(p.Drain, dial)
-	m.choices = newChoices(p, m)
-	m.placeholders = m.usualPlaceholders()
-	return m
-}
 
 // firstStandby returns the first cluster that is not the active one.
 func (r *roster) firstStandby() int {
@@ -60,25 +17,6 @@ func (r *roster) firstStandby() int {
 	}
 	return 0
 }
-
-// noteSession notes that a session is used on the node, if somebody may be waiting for
-// the last one.
-func (m *member) noteSession() {
-	if m.draining.Load() {
-		m.session.Store(time.Now().UnixNano())
-	}
-}
-
-// lastSession returns when that was last, zero if it was not.
-func (m *member) lastSession() time.Time {
-	if at := m.session.Load(); at != 0 {
-		return time.Unix(0, at)
-	}
-	return time.Time{}
-}
-
-// isDraining reports whether the node takes no new clients.
-func (m *member) isDraining() bool { return m.retiring || m.draining.Load() }
 
 // roster is a picture of the nodes that a policy knows and of the tokens that
 // are valid for them. It is immutable; changes make a new one.
@@ -91,16 +29,6 @@ type roster struct {
 	// keeps its sessions, -1 if none does.
 	active, kept int
 	alignment
-}
-
-// cookieLines are the values of Set-Cookie that pin a client to a node.
-type cookieLines struct{ plain, secure string }
-
-func (c cookieLines) line(secure bool) string {
-	if secure {
-		return c.secure
-	}
-	return c.plain
 }
 
 // alignment says how the upstreams of a pool correspond to members. The last
@@ -226,72 +154,11 @@ func (r *roster) knows(pool reverseproxy.UpstreamPool) bool {
 	return true
 }
 
-// rosterFor returns the policy's roster, aligned with this pool.
-func (p *Policy) rosterFor(pool reverseproxy.UpstreamPool) *roster {
-	current := p.roster.Load()
-	if current.fits(pool) {
-		return current
-	}
-	if !current.knows(pool) {
-		current = p.enroll(pool)
-	}
-	aligned := current.align(pool)
-	// If somebody else was faster, the next request may align once more.
-	p.roster.CompareAndSwap(current, aligned)
-	return aligned
-}
-
-// enroll makes the upstreams of a pool members.
-func (p *Policy) enroll(pool reverseproxy.UpstreamPool) *roster {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	grown := *p.roster.Load()
-	byDial := make(map[string]*member, len(grown.byDial)+len(pool))
-	members := slices.Clone(grown.members)
-	for _, m := range members {
-		if m != nil {
-			byDial[m.dial] = m
-		}
-	}
-	for _, upstream := range pool {
-		if _, known := byDial[upstream.Dial]; known {
-			continue
-		}
-		index := slices.Index(members, nil)
-		if index < 0 {
-			index = len(members)
-			members = append(members, nil)
-		}
-		// Edges must agree on an address whether it was written out or came from
-		// the environment.
-		address := caddy.NewReplacer().ReplaceKnown(upstream.Dial, "")
-		m := newMember(p, p.app.node(address), upstream.Dial, index)
-		p.acquireProber(m)
-		members[index] = m
-		byDial[m.dial] = m
-	}
-	grown.members, grown.byDial = members, byDial
-	grown.alignment = alignment{}
-	if grown.tokens != nil {
-		grown.issue(p, grown.tokens.Epoch())
-	}
-	p.roster.Store(&grown)
-	return &grown
-}
-
-// issue makes the tokens and cookies of an epoch.
-func (r *roster) issue(p *Policy, epoch int64) {
-	addresses := make([]string, len(r.members))
-	for i, m := range r.members {
-		if m != nil {
-			addresses[i] = m.address
-		}
-	}
-	r.tokens = affinity.NewTokens(p.keys, epoch, addresses)
-	r.cookies = make([]cookieLines, len(r.members))
-	for i, m := range r.members {
-		if m != nil {
-			r.cookies[i] = p.cookie.lines(r.tokens.Current(i))
-		}
-	}
+// lineup is a line-up of a service's candidates, and what it holds for.
+type lineup struct {
+	*balance.Lineup // nil if no node is a candidate by right
+	roster          *roster
+	changes         uint64
+	// until is when slow start has changed the weights; zero if it does not.
+	until time.Time
 }

@@ -14,7 +14,7 @@ func (c *call) sessionHolder() *member {
 	if c.service != service.GSQL || c.policy.app == nil {
 		return nil
 	}
-	for address := range c.policy.app.memories.sessions.Nodes(sessionOf(c.request.Header)) {
+	for address := range c.policy.app.fleet.Sessions.Nodes(sessionOf(c.request.Header)) {
 		if m := c.memberAt(address); m != nil {
 			return m
 		}
@@ -56,6 +56,6 @@ func rememberSession(r *http.Request, answer http.Header) {
 	}
 	policy, _ := choiceFor(r)
 	if chosen := chosenFor(r); policy != nil && policy.app != nil && len(chosen) > 0 {
-		policy.app.memories.sessions.Remember(id, chosen[0].address)
+		policy.app.fleet.Sessions.Remember(id, chosen[0].Address)
 	}
 }

@@ -20,13 +20,9 @@ import (
 
 // What the policy chooses where the user does not.
 const (
-	defaultCluster        = "primary"
-	defaultCookieName     = "TigerGraphNode"
-	defaultCookieLifetime = 24 * time.Hour // as long as TigerGraph's own session
-	defaultFailback       = 30 * time.Minute
-	// mostMoved bounds the memory of moved clients to a few megabytes.
-	mostMoved  = 1 << 16
-	mostWeight = 1<<16 - 1
+	defaultCluster  = "primary"
+	defaultFailback = 30 * time.Minute
+	mostWeight      = 1<<16 - 1
 	// shortestKey is the length of a secret below which somebody might try them all.
 	shortestKey = 16
 )
@@ -38,15 +34,6 @@ const (
 	byHeader   = "header"
 	byNothing  = "none"
 )
-
-// Standby is another cluster than that of the nodes written plainly.
-type Standby struct {
-	// What the cluster is called. Required.
-	Name string `json:"name"`
-
-	// The addresses of its nodes. Required.
-	Nodes []string `json:"nodes"`
-}
 
 // affinity returns the configured affinity or its default.
 func (p *Policy) affinity() string { return orDefault(p.Affinity, byCookie) }

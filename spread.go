@@ -1,44 +1,13 @@
 package tigergraph
 
 import (
-	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 )
-
-// lineup is a line-up of a service's candidates, and what it holds for.
-type lineup struct {
-	*balance.Lineup // nil if no node is a candidate by right
-	roster          *roster
-	changes         uint64
-	// until is when slow start has changed the weights; zero if it does not.
-	until time.Time
-}
 
 // lineupLasts is how long the weights of a slow start are taken to stay the same.
 const lineupLasts = 100 * time.Millisecond
-
-// standingChanges counts what may make a candidate of a node or end that, but for the
-// verdicts: drains, the active cluster.
-var standingChanges atomic.Uint64
-
-// changesOfStandings returns a number that is another one after each change.
-func changesOfStandings() uint64 { return standingChanges.Load() + health.Changes() }
-
-// chooseSpread answers the first call for a request that belongs to no node.
-func (c *call) chooseSpread(secure bool) *reverseproxy.Upstream {
-	if i := c.leastLoaded(); i != balance.None {
-		m := c.roster.byPool[i]
-		c.rememberOwn(m, &visit{secure: secure, spread: true}, false)
-		c.label(m, balance.Spread)
-		return c.pool[i]
-	}
-	return c.choose(c.remember(&visit{key: c.clientKey(), secure: secure, spread: true}))
-}
 
 // mostAtOnce is how many loads are looked at without an allocation.
 const mostAtOnce = 256
@@ -48,7 +17,7 @@ const mostAtOnce = 256
 func (c *call) leastLoaded() int {
 	c.align()
 	l := c.policy.lineups[c.service].Load()
-	if l == nil || l.roster != c.roster || l.changes != changesOfStandings() || !l.until.IsZero() && time.Now().After(l.until) {
+	if l == nil || l.roster != c.roster || l.changes != c.policy.app.fleet.Changes() || !l.until.IsZero() && time.Now().After(l.until) {
 		l = c.lineUp()
 	}
 	if l.Lineup == nil || len(l.Nodes) > mostAtOnce {
@@ -74,7 +43,7 @@ func (c *call) leastLoaded() int {
 
 // lineUp makes a service's line-up anew.
 func (c *call) lineUp() *lineup {
-	l := &lineup{roster: c.roster, changes: changesOfStandings()}
+	l := &lineup{roster: c.roster, changes: c.policy.app.fleet.Changes()}
 	room := c.look(nil)
 	defer standingsPool.Put(room)
 	l.Lineup = balance.NewLineup(room.nodes, room.tiers)

@@ -195,7 +195,7 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 			switch {
 			case use.retiring:
 				node.DrainedBy = "configuration"
-			case use.draining.Load() && node.DrainedBy == "":
+			case use.IsDrained() && node.DrainedBy == "":
 				node.DrainedBy = "call"
 			}
 		}
@@ -206,7 +206,7 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 				shown.Share += shares[shareKey{use.member, of}] / float64(len(observed.uses))
 			}
 			if prober := observed.uses[0].prober; prober != nil && prober.Checks(of) {
-				shown.Probes = prober.latency(of, step)
+				shown.Probes = latency(prober, of, step)
 			}
 			node.Services[of.String()] = shown
 		}
@@ -216,7 +216,7 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 		s.Clusters = clusters
 	}
 	// At last, so that no verdict is shown without the change that led to it.
-	s.History, s.HistorySeen = transitions.Newest()
+	s.History, s.HistorySeen = a.fleet.History.Newest()
 	return s
 }
 

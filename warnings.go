@@ -16,13 +16,6 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
-// site is where a policy stands.
-type site struct {
-	name string
-	// hosts are those of its site, none if it may be any.
-	hosts []string
-}
-
 // written is the part of a policy's settings that loading modules takes away.
 type written struct {
 	policy, healthCheck json.RawMessage

@@ -1,49 +1,62 @@
-package tigergraph
+package fleet
 
 import (
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 )
 
-// nodes holds each node that a configuration uses, by its address, so that a
-// drain survives reloads.
-var nodes = caddy.NewUsagePool()
+// Node is one TigerGraph node, shared by all policies that use its address.
+type Node struct {
+	Address string
+	// Attached is what the observer wants to have kept with the node.
+	Attached any
 
-// node is one TigerGraph node, shared by all policies that use its address.
-type node struct {
-	address  string
+	fleet    *Fleet
 	draining atomic.Bool // at run time, beside what configurations say
-	requests requestCounters
 	// session is when a session was last used while the node drained, in nanoseconds
 	// since 1970.
 	session atomic.Int64
 
 	mu   sync.Mutex
-	said fleet.Drain // by the operator
+	said Drain // by the operator
 	// version is that of the word which said so.
 	version int64
 	until   time.Time   // when the drain ends by itself; zero: not
 	timer   *time.Timer // which ends it
 }
 
-// follow begins or ends a drain as the operator said. Its end is a matter of how much
+// IsDrained reports whether the operator wants no new clients on the node.
+func (n *Node) IsDrained() bool { return n.draining.Load() }
+
+// NoteSession notes that a session is used on the node, if somebody may be waiting for
+// the last one.
+func (n *Node) NoteSession() {
+	if n.draining.Load() {
+		n.session.Store(time.Now().UnixNano())
+	}
+}
+
+// LastSession returns when that was last, zero if it was not.
+func (n *Node) LastSession() time.Time {
+	if at := n.session.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// Follow begins or ends a drain as the operator said. Its end is a matter of how much
 // time has passed, not of the wall clock.
-func (n *node) follow(word fleet.Word, now time.Time) {
+func (n *Node) Follow(word Word, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if word.Version < n.version { // during a reload the other configuration may know more
 		return
 	}
 	n.version = word.Version
-	said := word.Drains[n.address]
+	said := word.Drains[n.Address]
 	if said.Is(n.said) {
 		return
 	}
@@ -57,7 +70,7 @@ func (n *node) follow(word fleet.Word, now time.Time) {
 	case !now.Before(*said.Until):
 		n.setDraining(false, "the time of the drain is over")
 	default:
-		n.setDraining(true, "an operator drained it for "+brief(said.Until.Sub(said.Since)))
+		n.setDraining(true, "an operator drained it for "+Brief(said.Until.Sub(said.Since)))
 		n.until = *said.Until
 		var timer *time.Timer
 		timer = time.AfterFunc(said.Until.Sub(now), func() {
@@ -73,58 +86,38 @@ func (n *node) follow(word fleet.Word, now time.Time) {
 }
 
 // setDraining begins or ends a drain, and remembers that unless nothing changes.
-func (n *node) setDraining(draining bool, why string) {
+func (n *Node) setDraining(draining bool, why string) {
 	if n.draining.Swap(draining) == draining {
 		return
 	}
-	standingChanges.Add(1)
+	n.fleet.NoteChange()
 	n.session.Store(0)
 	states := map[bool]string{false: "ready", true: "draining"}
-	transitions.Add(history.Transition{
-		Time: time.Now().UTC().Round(0), Node: n.address, Service: history.All,
+	n.fleet.History.Add(history.Transition{
+		Time: time.Now().UTC().Round(0), Node: n.Address, Service: history.All,
 		From: states[!draining], To: states[draining], Why: why,
 	})
 }
 
 // stopTimer forgets when the drain would end. The caller holds the lock.
-func (n *node) stopTimer() {
+func (n *Node) stopTimer() {
 	if n.timer != nil {
 		n.timer.Stop()
 	}
 	n.timer, n.until = nil, time.Time{}
 }
 
-// brief returns a duration as people write it: 1h rather than 1h0m0s, and whole days
-// from two on.
-func brief(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d%day == 0 && d.Abs() >= 2*day {
-		return strconv.FormatInt(int64(d/day), 10) + "d"
-	}
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
-}
-
-// drainUntil returns when the drain ends by itself, zero if it does not.
-func (n *node) drainUntil() time.Time {
+// DrainUntil returns when the drain ends by itself, zero if it does not.
+func (n *Node) DrainUntil() time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.until
 }
 
-// Destruct ends the drain when no configuration uses the node any more.
-func (n *node) Destruct() error {
+// leave ends the drain when nobody uses the node any more.
+func (n *Node) leave() {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.stopTimer()
 	n.setDraining(false, "no configuration uses the node any more")
-	n.mu.Unlock()
-	forgetSelections(n.address)
-	forgetRequests(n.address)
-	return nil
 }

@@ -29,36 +29,18 @@ const (
 	affinityPlaceholder = "http.tigergraph.affinity"
 )
 
-// label sets the placeholders, and counts the choice.
-func (c *call) label(m *member, why balance.Reason) {
-	m.selections.count(m.address, c.service, why)
-	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return
-	}
-	// Handing over a function that exists already costs a fifth of three calls of
-	// Set, each of which locks. But what is set comes before what functions say,
-	// so only the first to label a request may use one.
-	if usual := m.placeholders[c.service]; !c.again && int(why) < len(usual) {
-		replacer.Map(usual[why])
-		return
-	}
-	replacer.Set(nodePlaceholder, m.label)
-	replacer.Set(servicePlaceholder, serviceLabels[c.service])
-	replacer.Set(affinityPlaceholder, reasonLabels[why])
-}
-
 // usualPlaceholders are the placeholders' values, by service, for the reasons of
 // a usual first choice.
 type usualPlaceholders [service.Count][balance.Spread + 1]caddy.ReplacerFunc
 
-func (m *member) usualPlaceholders() (usual usualPlaceholders) {
+// newPlaceholders returns the placeholders of a node with this label.
+func newPlaceholders(node any) (usual usualPlaceholders) {
 	for s := range usual {
 		for why := range usual[s] {
 			usual[s][why] = func(key string) (any, bool) {
 				switch key {
 				case nodePlaceholder:
-					return m.label, true
+					return node, true
 				case servicePlaceholder:
 					return serviceLabels[s], true
 				case affinityPlaceholder:

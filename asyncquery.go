@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 // searchQuery looks at all nodes for an asynchronous query that a request asks for by
@@ -36,7 +37,7 @@ func (c *call) searchQuery() *member {
 		}
 		// The answer serves others, so it is asked for although this client may leave.
 		ctx := context.WithoutCancel(c.request.Context())
-		if c.policy.app.memories.searches.Do(client, id+"\x00"+authorization, func() { s.run(ctx) }) {
+		if c.policy.app.fleet.Searches.Do(client, id+"\x00"+authorization, func() { s.run(ctx) }) {
 			if m := c.rememberedHolder(); m != nil {
 				return m
 			}
@@ -79,7 +80,7 @@ func (s *search) run(ctx context.Context) {
 	}
 	for range s.members {
 		if m := <-answers; m != nil {
-			s.policy.app.memories.queries.Remember(s.id, m.address)
+			s.policy.app.fleet.Queries.Remember(s.id, m.Address)
 			return
 		}
 	}
@@ -90,7 +91,7 @@ func (s *search) ask(ctx context.Context, m *member, target *url.URL) (knows *me
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			s.policy.logger.Error("search for an asynchronous query panicked",
-				zap.String("node", m.address), zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
+				zap.String("node", m.Address), zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
 	if s.policy.knowsQuery(ctx, m, target, s.authorization, s.id) {
@@ -121,4 +122,26 @@ func (p *Policy) knowsQuery(ctx context.Context, m *member, target *url.URL, aut
 	}
 	defer func() { _ = response.Body.Close() }()
 	return response.StatusCode == http.StatusOK && asyncquery.Knows(response.Body, id)
+}
+
+// queryHolder returns the node that alone knows the asynchronous query a request
+// is about, nil if it is about none that any node knows.
+func (c *call) queryHolder() *member {
+	if c.service != service.RESTPP || !asyncquery.IsFollowUp(c.request.URL.Path) || c.policy.app == nil {
+		return nil
+	}
+	if m := c.rememberedHolder(); m != nil {
+		return m
+	}
+	return c.searchQuery()
+}
+
+// rememberedHolder returns the node that is remembered for a query.
+func (c *call) rememberedHolder() *member {
+	for address := range c.policy.app.fleet.Queries.Nodes(c.request.URL.RawQuery) {
+		if m := c.memberAt(address); m != nil {
+			return m
+		}
+	}
+	return nil
 }

@@ -1,0 +1,95 @@
+package tigergraph
+
+import (
+	"context"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
+)
+
+// App owns what the policies of a configuration share: the fleet of the nodes, the
+// life cycle of the probes and the key of the cookies. It needs no
+// configuration of its own; a policy that is used brings it along.
+//
+// It emits the events `node_up` and `node_down`, with the data `node` and
+// `service`, when a verdict of the health checks changes.
+type App struct {
+	ctx      caddy.Context
+	logger   *zap.Logger
+	events   *caddyevents.App
+	key      generatedKey
+	operator operatorWord
+	fleet    *fleet.Fleet
+	feed     *statuspage.Feed
+
+	// mu is never held where the lock of a policy or of the feed is taken: those
+	// who hold one of them ask the app.
+	mu       sync.Mutex
+	policies []*Policy
+	switched string // the cluster that was made known last as the active one
+	stop     context.CancelFunc
+	released bool
+	outbox   *outbox
+}
+
+// liveApps are those that have started, the newest last: during a reload two, and
+// the older one alone if the reload fails. Metrics and the admin endpoint ask the
+// newest, because what Caddy shows may belong to a configuration that failed to
+// load.
+var liveApps appList
+
+type appList struct {
+	mu   sync.Mutex
+	apps []*App
+}
+
+func (l *appList) add(a *App) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.apps = append(l.apps, a)
+}
+
+func (l *appList) remove(a *App) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.apps = slices.DeleteFunc(l.apps, func(live *App) bool { return live == a })
+}
+
+// newest returns nil if none runs.
+func (l *appList) newest() *App {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.apps) == 0 {
+		return nil
+	}
+	return l.apps[len(l.apps)-1]
+}
+
+// recover keeps the process alive when a goroutine of the app panics. It is deferred.
+func (a *App) recover(doing string) {
+	if panicked := recover(); panicked != nil {
+		a.logger.Error(doing+" panicked", zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
+	}
+}
+
+// allPolicies returns the policies of the app.
+func (a *App) allPolicies() []*Policy {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.policies)
+}
+
+// How often it is looked whether an epoch of the cookies has ended. The wall
+// clock may jump, so that no timer can be trusted to fire at the right moment.
+const (
+	shortestRefresh = 100 * time.Millisecond
+	longestRefresh  = 10 * time.Second
+)

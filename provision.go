@@ -1,0 +1,177 @@
+package tigergraph
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+)
+
+// Provision sets up the policy.
+func (p *Policy) Provision(ctx caddy.Context) error {
+	host := hostHandler(ctx)
+	w, dials := p.written(host), dialsOf(host)
+	err := p.provision(ctx, host)
+	p.site = siteOf(ctx, w, dials)
+	if err != nil {
+		// Core's clean-up of a handler takes its upstreams out of the pool that
+		// the running configuration uses, although it had not put them in when
+		// its policy failed. Without upstreams there is nothing to take out.
+		if host != nil {
+			host.Upstreams = nil
+		}
+		if p.site.name != "" {
+			err = fmt.Errorf("site %s: %w", p.site.name, err)
+		}
+		return err
+	}
+	p.pool = poolText(host, w.dynamic)
+	p.warn(w)
+	p.app.adopt(p)
+	return nil
+}
+
+func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error {
+	if err := p.checkWhole(); err != nil {
+		return err
+	}
+	app, err := ctx.App("tigergraph")
+	if err != nil {
+		return fmt.Errorf("getting the tigergraph app: %w", err)
+	}
+	p.app = app.(*App)
+	p.logger = ctx.Logger()
+	if p.Affinity == "" {
+		p.Affinity = byCookie
+	}
+	p.hashed = balance.ClientIP
+	if p.Affinity == byHeader {
+		p.hashed = balance.Header
+	}
+	p.spreadRESTPP = p.spreads(service.RESTPP)
+	p.prefixes = affinity.Prefixes{IPv4: 32, IPv6: 64}
+	if p.IPv4Prefix != 0 {
+		p.prefixes.IPv4 = p.IPv4Prefix
+	}
+	if p.IPv6Prefix != 0 {
+		p.prefixes.IPv6 = p.IPv6Prefix
+	}
+	if p.FallbackRaw != nil {
+		fallback, err := ctx.LoadModule(p, "FallbackRaw")
+		if err != nil {
+			return fmt.Errorf("fallback: %w", err)
+		}
+		p.fallback = fallback.(reverseproxy.Selector)
+	}
+	if p.Affinity == byCookie {
+		cookie := Cookie{}
+		if p.Cookie != nil {
+			cookie = *p.Cookie
+		}
+		cookie.Name = orDefault(cookie.Name, p.defaultCookieName())
+		if p.cookie, p.keys, err = cookie.settings(); err != nil {
+			return fmt.Errorf("cookie: %w", err)
+		}
+	}
+
+	idle := defaultFailback
+	if p.Failback != nil {
+		idle = time.Duration(*p.Failback)
+	}
+	if idle > 0 {
+		p.joinMoved(host, idle)
+	}
+
+	p.roster.Store(&roster{kept: -1})
+	if host != nil {
+		p.host = host
+		p.dynamic = host.DynamicUpstreamsRaw != nil
+		if err := p.completeNodes(host.Upstreams); err != nil {
+			return err
+		}
+		p.proxyTrusts = len(host.TrustedProxies) > 0
+		p.rekeys, p.ourTransport = rekeys(host.Headers), isOurs(host.Transport)
+		if transport, ours := host.Transport.(*Transport); ours {
+			transport.observe = p.observe
+		}
+		if err := p.provisionHealthCheck(ctx); err != nil {
+			return err
+		}
+		if len(host.Upstreams) > 0 {
+			p.rosterFor(host.Upstreams)
+		}
+	}
+	if p.keys != nil {
+		p.renewTokens(time.Now())
+	}
+	return nil
+}
+
+// provisionHealthCheck loads the health check. Without a proxy there is no
+// transport to probe through, and no check.
+func (p *Policy) provisionHealthCheck(ctx caddy.Context) error {
+	if p.HealthCheckOff {
+		return nil
+	}
+	if p.HealthCheckRaw == nil {
+		p.HealthCheckRaw = caddyconfig.JSONModuleObject(new(Services), "checker", "services", nil)
+	}
+	module, err := ctx.LoadModule(p, "HealthCheckRaw")
+	if err != nil {
+		return fmt.Errorf("health_check: %w", err)
+	}
+	checker, ok := module.(HealthChecker)
+	if !ok {
+		return fmt.Errorf("health_check: %T is not a health checker", module)
+	}
+	if p.checkSettings, err = json.Marshal(checker); err != nil {
+		return fmt.Errorf("health_check: encoding its settings: %w", err)
+	}
+	for s := range service.Count {
+		plan, _ := checker.Plan(s.String())
+		p.startChecking[s] = plan.StartChecking
+	}
+	p.checker, p.transport = checker, p.host.Transport
+	return nil
+}
+
+// Cleanup gives up the nodes, the probers and the memory of moved clients.
+func (p *Policy) Cleanup() error {
+	p.stopProbes()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		return nil
+	}
+	p.released = true
+	if p.moved != nil {
+		p.moved.Leave()
+	}
+	if current := p.roster.Load(); current != nil {
+		for _, m := range current.members {
+			if m != nil {
+				m.release(p.app.fleet)
+			}
+		}
+	}
+	return nil
+}
+
+// hostHandler returns the proxy that is being provisioned with this policy, nil
+// in a bare context. A proxy within another's response routes has two above it.
+func hostHandler(ctx caddy.Context) *reverseproxy.Handler {
+	for _, module := range slices.Backward(ctx.Modules()) {
+		if handler, ok := module.(*reverseproxy.Handler); ok {
+			return handler
+		}
+	}
+	return nil
+}
