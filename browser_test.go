@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -40,14 +41,23 @@ func TestOfSeveralCookiesTheFirstWhoseNodeCanServeCounts(t *testing.T) {
 }
 
 func TestAnAnswerEndsTheCookiesThatOtherSettingsMade(t *testing.T) {
+	const host, above = "; Domain=graph.example.com", "; Domain=example.com"
 	for name, test := range map[string]struct {
-		cookie string
-		ended  []string // beginnings of what follows the name
+		cookie, path string
+		ended        []string // what follows the name, up to Max-Age
 	}{
-		"no domain": {``, []string{"Path=/; Domain=graph.example.com; Max-Age=0", "Path=/; Domain=example.com; Max-Age=0"}},
-		"a domain":  {`,"domain":"example.com"`, []string{"Path=/; Max-Age=0"}},
-		"a path":    {`,"domain":"example.com","path":"/graph"`, []string{"Path=/; Max-Age=0", "Path=/graph; Max-Age=0", "Path=/; Domain=example.com; Max-Age=0"}},
-		"__Host-":   {`,"name":"__Host-node"`, nil},
+		"no domain": {``, "/", []string{"Path=/" + host, "Path=/" + above}},
+		"a domain":  {`,"domain":"example.com"`, "/", []string{"Path=/", "Path=/" + host}},
+		"a path": {`,"domain":"example.com","path":"/graph"`, "/", []string{
+			"Path=/", "Path=/graph", "Path=/" + above, "Path=/" + host, "Path=/graph" + host,
+		}},
+		"another path before": {`,"domain":"example.com"`, "/api/me", []string{
+			"Path=/", "Path=/" + host,
+			"Path=/api", "Path=/api" + above, "Path=/api" + host,
+			"Path=/api/", "Path=/api/" + above, "Path=/api/" + host,
+			"Path=/api/me", "Path=/api/me" + above, "Path=/api/me" + host,
+		}},
+		"__Host-": {`,"name":"__Host-node"`, "/", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := provisionHandler(t, fmt.Sprintf(uncheckedNodes, test.cookie), 3)
@@ -58,22 +68,78 @@ func TestAnAnswerEndsTheCookiesThatOtherSettingsMade(t *testing.T) {
 			value := token("new", 0, h.Upstreams[1].Dial)
 			one, two := called+"="+value, called+"="+token("new", -1, h.Upstreams[2].Dial)
 
-			c := from("198.51.100.7", "/", "Cookie", one)
+			c := from("198.51.100.7", test.path, "Cookie", one)
 			if c.ask(h); len(c.set()) != 0 {
 				t.Errorf("one current cookie was answered by %q", c.set())
 			}
-			c = from("198.51.100.7", "/", "Cookie", one+"; "+two)
+			c = asked(test.path, "Cookie", one+"; "+two)
 			c.ask(h)
 			lines := c.set()
 			if len(lines) != len(test.ended)+1 || !strings.HasPrefix(lines[len(lines)-1], one+";") {
 				t.Fatalf("two cookies were answered by %q", lines)
 			}
 			for _, want := range test.ended {
-				if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, called+"=; "+want) }) {
+				if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, called+"=; "+want+"; Max-Age=0;") }) {
 					t.Errorf("%q does not end %q", lines, want)
 				}
 			}
 		})
+	}
+}
+
+// asked makes a request whose first line has this path.
+func asked(path string, fields ...string) *caller {
+	request := httptest.NewRequest(http.MethodGet, "http://graph.example.com"+path, nil)
+	for i := 0; i < len(fields); i += 2 {
+		request.Header[fields[i]] = append(request.Header[fields[i]], fields[i+1])
+	}
+	writer := nothing{make(http.Header)}
+	return &caller{prepare(request, writer), writer}
+}
+
+func TestCookiesEndWhereTheBrowserHasThem(t *testing.T) {
+	h := provisionHandler(t, fmt.Sprintf(uncheckedNodes, ""), 3)
+	several := ourName + "=a; " + ourName + "=b"
+
+	// The site has rewritten the path; the proxy has rewritten the host by the time it
+	// asks for another node.
+	c := asked("/graph/studio", "Cookie", several)
+	c.URL.Path = "/studio"
+	c.ask(h)
+	first := c.set()
+	clone := *c.Request
+	clone.Host = "m1:14240"
+	retry := &caller{&clone, c.writer}
+	retry.ask(h)
+	if !slices.ContainsFunc(first, func(line string) bool { return strings.Contains(line, "; Path=/graph; Domain=graph.example.com;") }) {
+		t.Errorf("%q ends no cookie of the path that the browser knows", first)
+	}
+	if again := c.set(); !slices.Equal(again[:len(again)-1], first[:len(first)-1]) {
+		t.Errorf("the retry ends %q, the first attempt %q", again, first)
+	}
+
+	// What no cookie can have is in no line, and the header stays short.
+	for _, host := range []string{
+		"", "localhost", "a_b.example.com", "[::1]:443", "127.0.0.1:80", "graph.example.com.", "..", "\x80.example.com", strings.Repeat("a.", 500) + "com",
+	} {
+		for _, path := range []string{"/", "", "*", "/a;b/c", "/%00/%0d%0a", "//", "/" + strings.Repeat("a/", 5000), "/\x80/x"} {
+			c := from("198.51.100.7", path, "Cookie", several)
+			c.Host = host
+			c.ask(h)
+			lines, length := c.set(), 0
+			for _, line := range lines {
+				length += len(line)
+			}
+			if len(lines) == 0 || len(lines) > 30 || length > 8<<10 {
+				t.Errorf("%.100q%.100q is answered by %d cookies of %d bytes", host, path, len(lines), length)
+			}
+			for i, line := range lines {
+				parsed, err := http.ParseSetCookie(line)
+				if err != nil || (parsed.Value == "") != (i < len(lines)-1) {
+					t.Errorf("%.100q%.100q is answered by %q: %v", host, path, line, err)
+				}
+			}
+		}
 	}
 }
 

@@ -107,7 +107,7 @@ func (c *call) setCookie(m *member, secure, several bool) {
 	}
 	values = affinity.ReplaceCookie(values, p.cookie.name, "")
 	if several {
-		values = append(values, p.cookie.stale(c.request.Host, secure)...)
+		values = append(values, p.cookie.staleFor(c.request, secure)...)
 	}
 	header["Set-Cookie"] = append(values, line)
 }
