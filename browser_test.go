@@ -1,17 +1,12 @@
 package tigergraph_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	tigergraph "github.com/caddy-tigergraph/caddy-tigergraph"
 )
 
 // drainingFirst is a policy whose first node takes no new clients.
@@ -172,55 +167,5 @@ func TestAPasswordLoginLeavesANodeThatIsDraining(t *testing.T) {
 	well := provisionHandler(t, fmt.Sprintf(uncheckedNodes, ""), 3)
 	if node := pinned(http.MethodPost, "/api/auth/login").ask(well); node != node1 {
 		t.Errorf("a login on a node that is not draining went to %s", node)
-	}
-}
-
-func TestUnansweredRequestsOfOneBrowserEndOnOneNode(t *testing.T) {
-	const policy = `{"policy":"tigergraph","health_check_off":true,"fallback":{"policy":"round_robin"},"cookie":{"secrets":["new"]}}`
-	h := provisionHandler(t, policy, 3)
-	// ask sends a request of a browser, and returns its node and what ends it.
-	ask := func(client, agent string) (node string, end func()) {
-		c := from(client, "/studio/", "User-Agent", agent)
-		ctx, end := context.WithCancel(c.Context())
-		c.Request = c.WithContext(ctx)
-		return c.ask(h), end
-	}
-	first, endFirst := ask("198.51.100.7", "Firefox")
-	second, endSecond := ask("198.51.100.7", "Firefox")
-	other, endOther := ask("198.51.100.7", "Chrome")
-	if second != first {
-		t.Errorf("the second tab went to %s, the first to %s", second, first)
-	}
-	if other == first {
-		t.Errorf("another browser joined the first on %s", other)
-	}
-	endFirst()
-	if third, end := ask("198.51.100.7", "Firefox"); third != first {
-		t.Errorf("while the second tab waits, a third went to %s, not to %s", third, first)
-	} else {
-		end()
-	}
-	endSecond()
-	endOther()
-	forgotten := func() {
-		policy := h.LoadBalancing.SelectionPolicy.(*tigergraph.Policy)
-		for deadline := time.Now().Add(10 * time.Second); policy.Unanswered() > 0; runtime.Gosched() {
-			if time.Now().After(deadline) {
-				t.Fatal("something is remembered of clients whose requests are answered")
-			}
-		}
-	}
-	forgotten()
-
-	// Those that come one after another still spread.
-	counts := make(map[string]int)
-	for range 30 {
-		node, end := ask("198.51.100.7", "Firefox")
-		end()
-		forgotten()
-		counts[node]++
-	}
-	if len(counts) != 3 {
-		t.Errorf("thirty browsers in turn went to %v", counts)
 	}
 }

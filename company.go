@@ -3,6 +3,7 @@ package tigergraph
 import (
 	"context"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
@@ -16,13 +17,17 @@ import (
 // a client once none of its requests is unanswered.
 type companies struct {
 	mu       sync.Mutex
-	byClient map[uint64]*company
+	byClient map[browser]*company
 }
+
+// browser is a client as well as it can be told from others without a cookie: by its
+// address and its own name.
+type browser struct{ address, agent uint64 }
 
 // company is the unanswered requests of one client.
 type company struct {
 	of     *companies
-	client uint64
+	client browser
 	size   int // guarded by of.mu
 
 	mu     sync.Mutex
@@ -34,11 +39,7 @@ type company struct {
 // policy chooses.
 func (c *call) joinOrAskFallback(v *visit, tiers []balance.Tier, best balance.Tier) int {
 	if v.company == nil {
-		v.company = c.policy.companies.join(c.companyKey(v.key))
-		// The middleware tells when the answer begins; without it, what ends the
-		// request does.
-		v.leave = v.company.leaver()
-		context.AfterFunc(c.request.Context(), v.leave)
+		c.joinCompany(v)
 	}
 	v.company.mu.Lock()
 	defer v.company.mu.Unlock()
@@ -54,20 +55,28 @@ func (c *call) joinOrAskFallback(v *visit, tiers []balance.Tier, best balance.Ti
 	return i
 }
 
-// companyKey identifies a browser as well as it can be without a cookie: by its
-// address and its own name.
-func (c *call) companyKey(key uint64) uint64 {
-	return key ^ xxhash.Sum64String(c.request.UserAgent())
+// joinCompany makes a request one of its client's unanswered ones. It leaves when the
+// header of its answer goes out, as the middleware tells. Where there is none, it does
+// when the answer begins to arrive: one that is endless is an answer. Whatever ends a
+// request without an answer ends its context.
+func (c *call) joinCompany(v *visit) {
+	v.company = c.policy.companies.join(browser{v.key, xxhash.Sum64String(c.request.UserAgent())})
+	v.leave = v.company.leaver()
+	context.AfterFunc(c.request.Context(), v.leave)
+	if !isWithinAnother(c.writer) {
+		// The request is the proxy's own copy, which it sends by this context.
+		*c.request = *c.request.WithContext(httptrace.WithClientTrace(c.request.Context(), &httptrace.ClientTrace{GotFirstResponseByte: v.leave}))
+	}
 }
 
 // join makes a request one of a client's unanswered ones.
-func (c *companies) join(client uint64) *company {
+func (c *companies) join(client browser) *company {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	joined := c.byClient[client]
 	if joined == nil {
 		if c.byClient == nil {
-			c.byClient = make(map[uint64]*company)
+			c.byClient = make(map[browser]*company)
 		}
 		joined = &company{of: c, client: client}
 		c.byClient[client] = joined
