@@ -275,8 +275,7 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 		c.setCookie(v.chosen, v.secure, v.several)
 	}
 	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
-		v.displaced = true
-		displacedTotal.WithLabelValues(v.pinned.address).Inc()
+		c.countDisplaced(v)
 	}
 	if v.chosen == v.pinned || v.chosen == v.session {
 		v.chosen.noteSession()

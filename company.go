@@ -20,9 +20,13 @@ type companies struct {
 	byClient map[browser]*company
 }
 
-// browser is a client as well as it can be told from others without a cookie: by its
-// address and its own name.
-type browser struct{ address, agent uint64 }
+// browser is a client as well as it can be told from others without a cookie of ours:
+// by its address and its own name. One that has lost a node has more: other cookies.
+type browser struct {
+	address, agent uint64
+	lost           *member
+	cookies        uint64
+}
 
 // company is the unanswered requests of one client.
 type company struct {
@@ -39,7 +43,7 @@ type company struct {
 // policy chooses.
 func (c *call) joinOrAskFallback(v *visit, tiers []balance.Tier, best balance.Tier) int {
 	if v.company == nil {
-		c.joinCompany(v)
+		v.company, _ = c.join(v, browser{address: v.key, agent: xxhash.Sum64String(c.request.UserAgent())})
 	}
 	v.company.mu.Lock()
 	defer v.company.mu.Unlock()
@@ -55,25 +59,43 @@ func (c *call) joinOrAskFallback(v *visit, tiers []balance.Tier, best balance.Ti
 	return i
 }
 
-// joinCompany makes a request one of its client's unanswered ones. It leaves when the
-// header of its answer goes out, as the middleware tells. Where there is none, it does
-// when the answer begins to arrive: one that is endless is an answer. Whatever ends a
-// request without an answer ends its context.
-func (c *call) joinCompany(v *visit) {
-	v.company = c.policy.companies.join(browser{v.key, xxhash.Sum64String(c.request.UserAgent())})
-	v.leave = v.company.leaver()
-	context.AfterFunc(c.request.Context(), v.leave)
-	if !isWithinAnother(c.writer) {
-		// The request is the proxy's own copy, which it sends by this context.
-		*c.request = *c.request.WithContext(httptrace.WithClientTrace(c.request.Context(), &httptrace.ClientTrace{GotFirstResponseByte: v.leave}))
+// countDisplaced counts a browser whose node could not be used. One that has several
+// requests under way loses its node with each of them, and is counted once.
+func (c *call) countDisplaced(v *visit) {
+	v.displaced = true
+	var others xxhash.Digest
+	others.Reset()
+	for _, line := range c.request.Header["Cookie"] {
+		_, _ = others.WriteString(line) // which never fails
+	}
+	client := browser{address: v.key, agent: xxhash.Sum64String(c.request.UserAgent()), lost: v.pinned, cookies: others.Sum64()}
+	if _, first := c.join(v, client); first {
+		displacedTotal.WithLabelValues(v.pinned.address).Inc()
 	}
 }
 
-// join makes a request one of a client's unanswered ones.
-func (c *companies) join(client browser) *company {
+// join makes a request one of its client's unanswered ones, and reports whether it is
+// the only one. It leaves when the header of its answer goes out, as the middleware
+// tells. Where there is none, it does when the answer begins to arrive: one that is
+// endless is an answer. Whatever ends a request without an answer ends its context.
+func (c *call) join(v *visit, client browser) (joined *company, first bool) {
+	joined, first = c.policy.companies.join(client)
+	leave := joined.leaver()
+	v.leave = append(v.leave, leave)
+	context.AfterFunc(c.request.Context(), leave)
+	if c.writer != nil && !isWithinAnother(c.writer) {
+		// The request is the proxy's own copy, which it sends by this context.
+		*c.request = *c.request.WithContext(httptrace.WithClientTrace(c.request.Context(), &httptrace.ClientTrace{GotFirstResponseByte: leave}))
+	}
+	return joined, first
+}
+
+// join makes a request one of a client's unanswered ones, and reports whether it is the
+// only one.
+func (c *companies) join(client browser) (joined *company, first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	joined := c.byClient[client]
+	joined = c.byClient[client]
 	if joined == nil {
 		if c.byClient == nil {
 			c.byClient = make(map[browser]*company)
@@ -82,7 +104,7 @@ func (c *companies) join(client browser) *company {
 		c.byClient[client] = joined
 	}
 	joined.size++
-	return joined
+	return joined, joined.size == 1
 }
 
 // leaver returns what takes a request out of the company, the first time that it is
@@ -100,8 +122,8 @@ func (c *company) leaver() func() {
 // leaveCompany takes a request whose answer begins out of its company.
 func leaveCompany(r *http.Request) {
 	for v := newestOf(r); v != nil; v = v.others {
-		if v.leave != nil {
-			v.leave()
+		for _, leave := range v.leave {
+			leave()
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	tigergraph "github.com/caddy-tigergraph/caddy-tigergraph"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 )
 
 // tabs are the requests of browsers without a node.
@@ -152,4 +153,38 @@ func TestAnEndlessAnswerIsOne(t *testing.T) {
 	if len(counts) != 3 {
 		t.Errorf("nine browsers, each of which has an endless answer, went to %v", counts)
 	}
+}
+
+func TestABrowserThatLosesItsNodeWithSeveralRequestsIsCountedOnce(t *testing.T) {
+	b := behindFallback(t, fallbacks["round_robin"], 3)
+	lost := b.h.Upstreams[1]
+	ours := ourName + "=" + affinity.Token([]byte("new"), affinity.Epoch(time.Now(), 24*time.Hour), lost.Dial)
+	before := tigergraph.Displaced(lost.Dial)
+	lose := func(session string) (end func()) {
+		c, first, end := b.ask("198.51.100.7", "Firefox", "/api/me", "Cookie", ours+"; TigerGraphApp="+session)
+		if second := c.ask(b.h); first != lost.Dial || second == first || second == "" {
+			t.Errorf("went to %s and to %s, want %s and another", first, second, lost.Dial)
+		}
+		return end
+	}
+	check := func(want float64) {
+		t.Helper()
+		if got := tigergraph.Displaced(lost.Dial) - before; got != want {
+			t.Errorf("%v browsers are counted, want %v", got, want)
+		}
+	}
+	var ends []func()
+	for range 6 {
+		ends = append(ends, lose("ann"))
+	}
+	check(1)
+	ends = append(ends, lose("bob")) // from the same office
+	check(2)
+	for _, end := range ends {
+		end()
+	}
+	b.forgotten()
+	lose("carl")()
+	check(3)
+	b.forgotten()
 }
