@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	tigergraph "github.com/caddy-tigergraph/caddy-tigergraph"
 )
 
 // drainingFirst is a policy whose first node takes no new clients.
@@ -32,6 +34,33 @@ func TestOfSeveralCookiesTheFirstWhoseNodeCanServeCounts(t *testing.T) {
 	c = from("198.51.100.7", "/api/me", "Cookie", ourName+"=forged; "+ourName+"="+token("new", 0, second))
 	if node := c.ask(h); node != second {
 		t.Errorf("behind a forged cookie %s was chosen, want %s", node, second)
+	}
+}
+
+func TestABrowserWhoseNodeFailsGoesWhereItsNextCookieSays(t *testing.T) {
+	h := provisionHandler(t, `{"policy":"tigergraph","health_check_off":true,"fallback":{"policy":"first"},"cookie":{"secrets":["new"],`+lifetimeText+`}}`, 5)
+	dial := func(i int) string { return h.Upstreams[i].Dial }
+	cookies := make([]string, 5)
+	for i := range cookies {
+		cookies[i] = ourName + "=" + token("new", 0, dial(i))
+	}
+	for _, path := range []string{"/api/me", "/gsqlserver/gsql/version", "/restpp/echo"} {
+		c := from("198.51.100.7", path, "Cookie", strings.Join([]string{cookies[3], ourName + "=forged", cookies[3], cookies[4], cookies[2]}, "; "))
+		before := tigergraph.Displaced(dial(3))
+		for i, want := range []string{dial(3), dial(4), dial(2)} {
+			if node := c.ask(h); node != want {
+				t.Errorf("%s: attempt %d went to %s, want %s", path, i+1, node, want)
+			}
+			if value, times := c.ours(); path == "/api/me" && (times != 1 || value != token("new", 0, want)) {
+				t.Errorf("%s: attempt %d set %q", path, i+1, c.set())
+			}
+		}
+		if count := tigergraph.Displaced(dial(3)) - before; count != 0 {
+			t.Errorf("%s: %v browsers are counted as displaced, although its cookies name where it went", path, count)
+		}
+		if node := c.ask(h); node != dial(0) && node != dial(1) {
+			t.Errorf("%s: the fourth attempt went to %q", path, node)
+		}
 	}
 }
 

@@ -110,7 +110,7 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 	}
 	v := &visit{key: key, current: found.current, several: found.several, secure: secure}
 	if pinned {
-		v.key, v.pinned = c.clientKey(), c.roster.byPool[found.place]
+		v.key, v.pinned, v.pins = c.clientKey(), c.roster.byPool[found.place], found.others
 	}
 	return c.choose(c.remember(v))
 }
@@ -154,6 +154,7 @@ func (c *call) isSpread() bool {
 
 // chooseAgain answers a later call.
 func (c *call) chooseAgain(v *visit) *reverseproxy.Upstream {
+	c.turnToNextPin(v)
 	if !v.exhausted.IsZero() {
 		if time.Since(v.exhausted) < patience {
 			c.takeBackCookie()

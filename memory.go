@@ -12,14 +12,15 @@ import (
 // A usual first choice is remembered as a pointer to the choice alone.
 type visit struct {
 	policy  *Policy
-	key     uint64  // of the client
-	pinned  *member // the node that its cookie names, or nil
-	holder  *member // the node that alone knows the query it asks about, or nil
-	session *member // the node that knows its GSQL session, or nil
-	current bool    // the cookie need not be replaced
-	several bool    // there was more than one cookie
-	secure  bool    // the client came over TLS
-	spread  bool    // the request belongs to no node
+	key     uint64    // of the client
+	pinned  *member   // the node that its cookie names, or nil
+	holder  *member   // the node that alone knows the query it asks about, or nil
+	session *member   // the node that knows its GSQL session, or nil
+	current bool      // the cookie need not be replaced
+	several bool      // there was more than one cookie
+	pins    []*member // the nodes that further cookies name
+	secure  bool      // the client came over TLS
+	spread  bool      // the request belongs to no node
 	failed  memberSet
 	left    *member // which failed last, until another is chosen
 	chosen  *member // the last answer, nil if there was none
