@@ -1,14 +1,12 @@
 package tigergraph_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"runtime"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	tigergraph "github.com/caddy-tigergraph/caddy-tigergraph"
 )
@@ -39,15 +37,51 @@ func TestOfSeveralCookiesTheFirstWhoseNodeCanServeCounts(t *testing.T) {
 	}
 }
 
+func TestABrowserWhoseNodeFailsGoesWhereItsNextCookieSays(t *testing.T) {
+	h := provisionHandler(t, `{"policy":"tigergraph","health_check_off":true,"fallback":{"policy":"first"},"cookie":{"secrets":["new"],`+lifetimeText+`}}`, 5)
+	dial := func(i int) string { return h.Upstreams[i].Dial }
+	cookies := make([]string, 5)
+	for i := range cookies {
+		cookies[i] = ourName + "=" + token("new", 0, dial(i))
+	}
+	for _, path := range []string{"/api/me", "/gsqlserver/gsql/version", "/restpp/echo"} {
+		c := from("198.51.100.7", path, "Cookie", strings.Join([]string{cookies[3], ourName + "=forged", cookies[3], cookies[4], cookies[2]}, "; "))
+		before := tigergraph.Displaced(dial(3))
+		for i, want := range []string{dial(3), dial(4), dial(2)} {
+			if node := c.ask(h); node != want {
+				t.Errorf("%s: attempt %d went to %s, want %s", path, i+1, node, want)
+			}
+			if value, times := c.ours(); path == "/api/me" && (times != 1 || value != token("new", 0, want)) {
+				t.Errorf("%s: attempt %d set %q", path, i+1, c.set())
+			}
+		}
+		if count := tigergraph.Displaced(dial(3)) - before; count != 0 {
+			t.Errorf("%s: %v browsers are counted as displaced, although its cookies name where it went", path, count)
+		}
+		if node := c.ask(h); node != dial(0) && node != dial(1) {
+			t.Errorf("%s: the fourth attempt went to %q", path, node)
+		}
+	}
+}
+
 func TestAnAnswerEndsTheCookiesThatOtherSettingsMade(t *testing.T) {
+	const host, above = "; Domain=graph.example.com", "; Domain=example.com"
 	for name, test := range map[string]struct {
-		cookie string
-		ended  []string // beginnings of what follows the name
+		cookie, path string
+		ended        []string // what follows the name, up to Max-Age
 	}{
-		"no domain": {``, []string{"Path=/; Domain=graph.example.com; Max-Age=0", "Path=/; Domain=example.com; Max-Age=0"}},
-		"a domain":  {`,"domain":"example.com"`, []string{"Path=/; Max-Age=0"}},
-		"a path":    {`,"domain":"example.com","path":"/graph"`, []string{"Path=/; Max-Age=0", "Path=/graph; Max-Age=0", "Path=/; Domain=example.com; Max-Age=0"}},
-		"__Host-":   {`,"name":"__Host-node"`, nil},
+		"no domain": {``, "/", []string{"Path=/" + host, "Path=/" + above}},
+		"a domain":  {`,"domain":"example.com"`, "/", []string{"Path=/", "Path=/" + host}},
+		"a path": {`,"domain":"example.com","path":"/graph"`, "/", []string{
+			"Path=/", "Path=/graph", "Path=/" + above, "Path=/" + host, "Path=/graph" + host,
+		}},
+		"another path before": {`,"domain":"example.com"`, "/api/me", []string{
+			"Path=/", "Path=/" + host,
+			"Path=/api", "Path=/api" + above, "Path=/api" + host,
+			"Path=/api/", "Path=/api/" + above, "Path=/api/" + host,
+			"Path=/api/me", "Path=/api/me" + above, "Path=/api/me" + host,
+		}},
+		"__Host-": {`,"name":"__Host-node"`, "/", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := provisionHandler(t, fmt.Sprintf(uncheckedNodes, test.cookie), 3)
@@ -58,22 +92,78 @@ func TestAnAnswerEndsTheCookiesThatOtherSettingsMade(t *testing.T) {
 			value := token("new", 0, h.Upstreams[1].Dial)
 			one, two := called+"="+value, called+"="+token("new", -1, h.Upstreams[2].Dial)
 
-			c := from("198.51.100.7", "/", "Cookie", one)
+			c := from("198.51.100.7", test.path, "Cookie", one)
 			if c.ask(h); len(c.set()) != 0 {
 				t.Errorf("one current cookie was answered by %q", c.set())
 			}
-			c = from("198.51.100.7", "/", "Cookie", one+"; "+two)
+			c = asked(test.path, "Cookie", one+"; "+two)
 			c.ask(h)
 			lines := c.set()
 			if len(lines) != len(test.ended)+1 || !strings.HasPrefix(lines[len(lines)-1], one+";") {
 				t.Fatalf("two cookies were answered by %q", lines)
 			}
 			for _, want := range test.ended {
-				if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, called+"=; "+want) }) {
+				if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, called+"=; "+want+"; Max-Age=0;") }) {
 					t.Errorf("%q does not end %q", lines, want)
 				}
 			}
 		})
+	}
+}
+
+// asked makes a request whose first line has this path.
+func asked(path string, fields ...string) *caller {
+	request := httptest.NewRequest(http.MethodGet, "http://graph.example.com"+path, nil)
+	for i := 0; i < len(fields); i += 2 {
+		request.Header[fields[i]] = append(request.Header[fields[i]], fields[i+1])
+	}
+	writer := nothing{make(http.Header)}
+	return &caller{prepare(request, writer), writer}
+}
+
+func TestCookiesEndWhereTheBrowserHasThem(t *testing.T) {
+	h := provisionHandler(t, fmt.Sprintf(uncheckedNodes, ""), 3)
+	several := ourName + "=a; " + ourName + "=b"
+
+	// The site has rewritten the path; the proxy has rewritten the host by the time it
+	// asks for another node.
+	c := asked("/graph/studio", "Cookie", several)
+	c.URL.Path = "/studio"
+	c.ask(h)
+	first := c.set()
+	clone := *c.Request
+	clone.Host = "m1:14240"
+	retry := &caller{&clone, c.writer}
+	retry.ask(h)
+	if !slices.ContainsFunc(first, func(line string) bool { return strings.Contains(line, "; Path=/graph; Domain=graph.example.com;") }) {
+		t.Errorf("%q ends no cookie of the path that the browser knows", first)
+	}
+	if again := c.set(); !slices.Equal(again[:len(again)-1], first[:len(first)-1]) {
+		t.Errorf("the retry ends %q, the first attempt %q", again, first)
+	}
+
+	// What no cookie can have is in no line, and the header stays short.
+	for _, host := range []string{
+		"", "localhost", "a_b.example.com", "[::1]:443", "127.0.0.1:80", "graph.example.com.", "..", "\x80.example.com", strings.Repeat("a.", 500) + "com",
+	} {
+		for _, path := range []string{"/", "", "*", "/a;b/c", "/%00/%0d%0a", "//", "/" + strings.Repeat("a/", 5000), "/\x80/x"} {
+			c := from("198.51.100.7", path, "Cookie", several)
+			c.Host = host
+			c.ask(h)
+			lines, length := c.set(), 0
+			for _, line := range lines {
+				length += len(line)
+			}
+			if len(lines) == 0 || len(lines) > 30 || length > 8<<10 {
+				t.Errorf("%.100q%.100q is answered by %d cookies of %d bytes", host, path, len(lines), length)
+			}
+			for i, line := range lines {
+				parsed, err := http.ParseSetCookie(line)
+				if err != nil || (parsed.Value == "") != (i < len(lines)-1) {
+					t.Errorf("%.100q%.100q is answered by %q: %v", host, path, line, err)
+				}
+			}
+		}
 	}
 }
 
@@ -106,55 +196,5 @@ func TestAPasswordLoginLeavesANodeThatIsDraining(t *testing.T) {
 	well := provisionHandler(t, fmt.Sprintf(uncheckedNodes, ""), 3)
 	if node := pinned(http.MethodPost, "/api/auth/login").ask(well); node != node1 {
 		t.Errorf("a login on a node that is not draining went to %s", node)
-	}
-}
-
-func TestUnansweredRequestsOfOneBrowserEndOnOneNode(t *testing.T) {
-	const policy = `{"policy":"tigergraph","health_check_off":true,"fallback":{"policy":"round_robin"},"cookie":{"secrets":["new"]}}`
-	h := provisionHandler(t, policy, 3)
-	// ask sends a request of a browser, and returns its node and what ends it.
-	ask := func(client, agent string) (node string, end func()) {
-		c := from(client, "/studio/", "User-Agent", agent)
-		ctx, end := context.WithCancel(c.Context())
-		c.Request = c.WithContext(ctx)
-		return c.ask(h), end
-	}
-	first, endFirst := ask("198.51.100.7", "Firefox")
-	second, endSecond := ask("198.51.100.7", "Firefox")
-	other, endOther := ask("198.51.100.7", "Chrome")
-	if second != first {
-		t.Errorf("the second tab went to %s, the first to %s", second, first)
-	}
-	if other == first {
-		t.Errorf("another browser joined the first on %s", other)
-	}
-	endFirst()
-	if third, end := ask("198.51.100.7", "Firefox"); third != first {
-		t.Errorf("while the second tab waits, a third went to %s, not to %s", third, first)
-	} else {
-		end()
-	}
-	endSecond()
-	endOther()
-	forgotten := func() {
-		policy := h.LoadBalancing.SelectionPolicy.(*tigergraph.Policy)
-		for deadline := time.Now().Add(10 * time.Second); policy.Unanswered() > 0; runtime.Gosched() {
-			if time.Now().After(deadline) {
-				t.Fatal("something is remembered of clients whose requests are answered")
-			}
-		}
-	}
-	forgotten()
-
-	// Those that come one after another still spread.
-	counts := make(map[string]int)
-	for range 30 {
-		node, end := ask("198.51.100.7", "Firefox")
-		end()
-		forgotten()
-		counts[node]++
-	}
-	if len(counts) != 3 {
-		t.Errorf("thirty browsers in turn went to %v", counts)
 	}
 }

@@ -10,33 +10,42 @@ import (
 // a client once none of its requests is unanswered.
 type companies struct {
 	mu       sync.Mutex
-	byClient map[uint64]*company
+	byClient map[browser]*company
+}
+
+// browser is a client as well as it can be told from others without a cookie of ours:
+// by its address and its own name. One that has lost a node has more: other cookies.
+type browser struct {
+	address, agent uint64
+	lost           *member
+	cookies        uint64
 }
 
 // company is the unanswered requests of one client.
 type company struct {
 	of     *companies
-	client uint64
+	client browser
 	size   int // guarded by of.mu
 
 	mu     sync.Mutex
 	member *member // where they go; nil until the first of them is placed
 }
 
-// join makes a request one of a client's unanswered ones.
-func (c *companies) join(client uint64) *company {
+// join makes a request one of a client's unanswered ones, and reports whether it is the
+// only one.
+func (c *companies) join(client browser) (joined *company, first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	joined := c.byClient[client]
+	joined = c.byClient[client]
 	if joined == nil {
 		if c.byClient == nil {
-			c.byClient = make(map[uint64]*company)
+			c.byClient = make(map[browser]*company)
 		}
 		joined = &company{of: c, client: client}
 		c.byClient[client] = joined
 	}
 	joined.size++
-	return joined
+	return joined, joined.size == 1
 }
 
 // leaver returns what takes a request out of the company, the first time that it is

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 )
@@ -87,14 +88,15 @@ func (s *cookieSettings) lasting(line string, epoch int64, now time.Time) string
 	if !s.persistent {
 		return line
 	}
-	left := affinity.EpochEnd(epoch+1, s.lifetime).Sub(now)
-	return strings.Replace(line, "; HttpOnly", "; Max-Age="+strconv.FormatInt(int64(max(left, time.Second)/time.Second), 10)+"; HttpOnly", 1)
+	age := affinity.MaxAge(epoch, s.lifetime, now)
+	return strings.Replace(line, "; HttpOnly", "; Max-Age="+strconv.FormatInt(age, 10)+"; HttpOnly", 1)
 }
 
 // stale returns lines of Set-Cookie that end the cookies of our name which other
 // settings have made: browsers keep those apart that differ in domain or path. They
-// are for an answer to this host.
-func (s *cookieSettings) stale(host string, secure bool) (lines []string) {
+// are for an answer to a request for this host and path: only cookies whose domain
+// and path are parts of these can have come with it.
+func (s *cookieSettings) stale(host, path string, secure bool) (lines []string) {
 	if strings.HasPrefix(s.name, "__Host-") { // which there can be but one of
 		return nil
 	}
@@ -102,12 +104,10 @@ func (s *cookieSettings) stale(host string, secure bool) (lines []string) {
 	if secure {
 		today = s.secure
 	}
-	domains := []string{"", today.Domain}
-	if today.Domain == "" {
-		domains = append(domains[:1], domainsOf(host)...)
-	}
+	domains := append(domainsOf(host), today.Domain, "")
+	paths := append(pathsOf(path), today.Path, "/")
 	for _, domain := range domains {
-		for _, path := range []string{"/", today.Path} {
+		for _, path := range paths {
 			variant := today
 			variant.Domain, variant.Path, variant.MaxAge = domain, path, -1
 			if domain == today.Domain && path == today.Path {
@@ -121,6 +121,21 @@ func (s *cookieSettings) stale(host string, secure bool) (lines []string) {
 	return lines
 }
 
+// staleFor returns those lines for an answer to this request. The site may have
+// rewritten its path and the proxy its host; the browser knows the first ones.
+func (s *cookieSettings) staleFor(r *http.Request, secure bool) (lines []string) {
+	host, path := r.Host, r.URL.EscapedPath()
+	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		if first, found := replacer.GetString("http.request.host"); found {
+			host = first
+		}
+	}
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		path = original.URL.EscapedPath()
+	}
+	return s.stale(host, path, secure)
+}
+
 // domainsOf returns the domains that a host may set cookies for: its own and those
 // above it, but for the last label alone.
 func domainsOf(host string) (domains []string) {
@@ -131,14 +146,39 @@ func domainsOf(host string) (domains []string) {
 		return nil
 	}
 	for strings.Contains(host, ".") && len(domains) < mostDomains {
-		domains = append(domains, host)
+		if domain := (http.Cookie{Name: "n", Domain: host}); domain.Valid() == nil {
+			domains = append(domains, host)
+		}
 		_, host, _ = strings.Cut(host, ".")
 	}
 	return domains
 }
 
-// mostDomains keeps the header of an answer short.
-const mostDomains = 4
+// pathsOf returns the paths that a cookie which comes with a request for this one, as
+// the browser writes it, is likely to have: its beginnings, each with a slash behind it
+// and without.
+func pathsOf(path string) (paths []string) {
+	for end := 1; end <= len(path) && len(paths) < mostPaths; end++ {
+		if end < len(path) && path[end] != '/' {
+			continue
+		}
+		start := path[:end]
+		if cookie := (http.Cookie{Name: "n", Path: start}); cookie.Valid() != nil || !strings.HasPrefix(start, "/") {
+			break
+		}
+		paths = append(paths, start)
+		if end < len(path) {
+			paths = append(paths, start+"/")
+		}
+	}
+	return paths
+}
+
+// These keep the header of an answer short.
+const (
+	mostDomains = 4
+	mostPaths   = 4
+)
 
 // settings fills in the defaults. The keys are nil where one has to be
 // generated.

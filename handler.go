@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -262,11 +263,12 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure 
 		return
 	}
 	chosen, roster := chosenFor(r), p.roster.Load()
+	stale := sync.OnceValue(func() []string { return p.cookie.staleFor(r, secure) })
 	found := false
 	kept := slices.DeleteFunc(header["Set-Cookie"], func(line string) bool {
 		value, ours := affinity.SetCookieValue(line, p.cookie.name)
 		switch {
-		case !ours, value == "" && slices.Contains(p.cookie.stale(r.Host, secure), line):
+		case !ours, value == "" && slices.Contains(stale(), line):
 			return false
 		case found: // one is enough
 			return true

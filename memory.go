@@ -14,14 +14,15 @@ import (
 // A usual first choice is remembered as a pointer to the choice alone.
 type visit struct {
 	policy  *Policy
-	key     uint64  // of the client
-	pinned  *member // the node that its cookie names, or nil
-	holder  *member // the node that alone knows the query it asks about, or nil
-	session *member // the node that knows its GSQL session, or nil
-	current bool    // the cookie need not be replaced
-	several bool    // there was more than one cookie
-	secure  bool    // the client came over TLS
-	spread  bool    // the request belongs to no node
+	key     uint64    // of the client
+	pinned  *member   // the node that its cookie names, or nil
+	holder  *member   // the node that alone knows the query it asks about, or nil
+	session *member   // the node that knows its GSQL session, or nil
+	current bool      // the cookie need not be replaced
+	several bool      // there was more than one cookie
+	pins    []*member // the nodes that further cookies name
+	secure  bool      // the client came over TLS
+	spread  bool      // the request belongs to no node
 	failed  memberSet
 	left    *member // which failed last, until another is chosen
 	chosen  *member // the last answer, nil if there was none
@@ -31,9 +32,10 @@ type visit struct {
 	exhausted time.Time
 	// displaced: it is counted that the pinned node lost the client.
 	displaced bool
-	// company is what the client's other requests join, until the answer begins.
+	// company is what the client's other requests join, and leave what is called when
+	// the answer begins.
 	company *company
-	leave   func()
+	leave   []func()
 	// others is what other policies remember, where a request passes through
 	// several proxies.
 	others *visit

@@ -18,6 +18,8 @@ type pins struct {
 	// several is whether there was more than one cookie, valid or not: a browser
 	// keeps those apart that differ in domain or path.
 	several bool
+	// others are the nodes that further valid ones name.
+	others []*member
 }
 
 // pinned is the node that a valid cookie names, in the roster that said so: in the next
@@ -72,12 +74,32 @@ func (c *call) cutCookies() pins {
 			break
 		}
 	}
+	for _, pin := range valid {
+		if found.place != balance.None && pin.member != c.roster.byPool[found.place] {
+			found.others = append(found.others, pin.member)
+		}
+	}
 	if left == nil {
 		delete(c.request.Header, "Cookie")
 	} else {
 		c.request.Header["Cookie"] = left
 	}
 	return found
+}
+
+// turnToNextPin lets a browser whose node has failed the request go where the next of
+// its cookies says that it belongs: it may have been given that one when it lost the
+// node before.
+func (c *call) turnToNextPin(v *visit) {
+	if v.pinned == nil || !v.failed.has(v.pinned) {
+		return
+	}
+	for i, m := range v.pins {
+		if place := c.position(m); place != balance.None && c.standing(place, v.failed).Serves() {
+			v.pinned, v.pins = m, v.pins[i+1:]
+			return
+		}
+	}
 }
 
 // setCookie lets the answer pin a browser to a node. A browser that sent several
@@ -96,7 +118,7 @@ func (c *call) setCookie(m *member, secure, several bool) {
 	}
 	values = affinity.ReplaceCookie(values, p.cookie.name, "")
 	if several {
-		values = append(values, p.cookie.stale(c.request.Host, secure)...)
+		values = append(values, p.cookie.staleFor(c.request, secure)...)
 	}
 	header["Set-Cookie"] = append(values, line)
 }

@@ -101,7 +101,7 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 	}
 	v := &visit{key: key, current: found.current, several: found.several, secure: secure}
 	if pinned {
-		v.key, v.pinned = c.clientKey(), c.roster.byPool[found.place]
+		v.key, v.pinned, v.pins = c.clientKey(), c.roster.byPool[found.place], found.others
 	}
 	return c.choose(c.remember(v))
 }
@@ -120,6 +120,7 @@ func (c *call) isSpread() bool {
 
 // chooseAgain answers a later call.
 func (c *call) chooseAgain(v *visit) *reverseproxy.Upstream {
+	c.turnToNextPin(v)
 	if !v.exhausted.IsZero() {
 		if time.Since(v.exhausted) < patience {
 			c.takeBackCookie()
@@ -221,8 +222,7 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 		c.setCookie(v.chosen, v.secure, v.several)
 	}
 	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
-		v.displaced = true
-		displacedTotal.WithLabelValues(v.pinned.Address).Inc()
+		c.countDisplaced(v)
 	}
 	if v.chosen == v.pinned || v.chosen == v.session {
 		v.chosen.NoteSession()

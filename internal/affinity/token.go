@@ -27,6 +27,28 @@ func EpochEnd(epoch int64, lifetime time.Duration) time.Time {
 	return time.Unix(0, (epoch+1)*int64(lifetime))
 }
 
+// MaxAge returns for how many seconds a browser is to keep a token of this epoch: to
+// the end of the next one, in which the token is still valid and is renewed by its first
+// use. So a browser in use never loses it, and an idle one does after one to two
+// lifetimes. Where seconds count, a part of one is a whole one: a value that outlives
+// its validity does no harm, but one that is lost before costs a session.
+func MaxAge(epoch int64, lifetime time.Duration, now time.Time) int64 {
+	// The end is counted in seconds, for its nanoseconds may be too many for an int64.
+	whole, part := int64(lifetime/time.Second), int64(lifetime%time.Second)
+	parts := (epoch + 2) * part
+	left := (epoch+2)*whole + parts/int64(time.Second) - now.Unix()
+	if rest := parts%int64(time.Second) - int64(now.Nanosecond()); rest < 0 {
+		left--
+	}
+	if lifetime < fewSeconds {
+		left++
+	}
+	return max(left, 1)
+}
+
+// fewSeconds is a lifetime of which a second is a good part.
+const fewSeconds = time.Minute
+
 // Token returns the value of the cookie that pins a client to the node with
 // this address. It is opaque, and the same on every edge that has the key.
 func Token(key []byte, epoch int64, address string) string {
