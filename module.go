@@ -136,6 +136,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if running := liveApps.newest(); running != nil {
 		a.operator.word = running.operator.known()
 	}
+	a.readOperator()
 	a.nodes, a.uses = make(map[string]*node), make(map[string]int)
 	pooled, _, _ := memoryPool.LoadOrNew("memories", func() (caddy.Destructor, error) { // which never fails
 		return &memories{
@@ -171,7 +172,7 @@ func (a *App) Start() error {
 			return err
 		}
 	}
-	a.readOperator()
+	a.startOperator()
 	for _, policy := range policies {
 		policy.startProbes()
 		policy.startLookups()

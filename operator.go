@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -44,6 +45,16 @@ type operatorWord struct {
 	failing  bool // it could not be read the last time
 }
 
+// learn takes over a word that is newer than what is known, and reports whether it is.
+func (o *operatorWord) learn(word fleet.Word) (newer bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if newer = word.Version > o.word.Version; newer {
+		o.word = word
+	}
+	return newer
+}
+
 // known returns the word that is in force.
 func (o *operatorWord) known() fleet.Word {
 	o.mu.Lock()
@@ -52,12 +63,58 @@ func (o *operatorWord) known() fleet.Word {
 }
 
 // readOperator lets the app begin with what the storage holds or, while it cannot be
-// read, with what the running configuration knows.
+// read, with what the running configuration knows. Policies need that from their
+// provisioning on: the sites may serve requests before the app starts.
 func (a *App) readOperator() {
 	ctx, cancel := context.WithTimeout(a.ctx, wordTimeout)
 	defer cancel()
 	a.followWord(ctx)
-	a.applyWord(a.operator.known())
+}
+
+// startOperator takes over what was said while the configuration was provisioned.
+func (a *App) startOperator() {
+	a.operator.mu.Lock()
+	failing := a.operator.failing
+	a.operator.mu.Unlock()
+	if !failing { // else it may hang once more, and is tried again soon
+		a.readOperator()
+	}
+	if running := liveApps.newest(); running != nil {
+		a.operator.learn(running.operator.known())
+		a.warnOfLostClusters(running)
+	}
+	word := a.operator.known()
+	a.applyWord(word)
+	for _, policy := range a.allPolicies() {
+		if names, active := policy.clusters(), policy.roster.Load().active; active != 0 {
+			policy.logger.Info("the active cluster is the one that the operator switched to", zap.String("cluster", names[active]),
+				zap.Time("since", word.Switches[names[active]].Since))
+		}
+	}
+}
+
+// warnOfLostClusters warns if a cluster that is the active one because the operator
+// said so is in no site any more.
+func (a *App) warnOfLostClusters(before *App) {
+	lost := make(map[string]bool)
+	for _, policy := range before.allPolicies() {
+		if active := policy.roster.Load().active; active != 0 {
+			lost[policy.clusters()[active]] = true
+		}
+	}
+	var used []string
+	for _, policy := range a.allPolicies() {
+		for _, name := range policy.clusters() {
+			delete(lost, name)
+		}
+		if name := policy.clusters()[policy.roster.Load().active]; !slices.Contains(used, name) {
+			used = append(used, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(lost)) {
+		a.logger.Warn("the cluster that the operator switched to is gone from the configuration, or has another name there: the requests go elsewhere",
+			zap.String("cluster", name), zap.Strings("active", used))
+	}
 }
 
 // followOperator takes over what other edges were told that share the storage.
@@ -102,8 +159,11 @@ func (a *App) followWord(ctx context.Context) (changed bool) {
 	defer o.mu.Unlock()
 	if err != nil {
 		if !o.failing && ctx.Err() == nil || !o.failing && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			a.logger.Error("what the operator said cannot be read from the storage; what is known stays in force",
-				zap.String("file", wordPath), zap.Error(err))
+			message := "what the operator said cannot be read from the storage; what is known stays in force"
+			if o.word.Version == 0 {
+				message = "what the operator said cannot be read from the storage; until it can, no node drains and no cluster is the active one but as the configuration has it"
+			}
+			a.logger.Error(message, zap.String("file", wordPath), zap.Error(err))
 		}
 		o.failing = true
 		return false
@@ -121,16 +181,13 @@ func readWord(ctx context.Context, storage certmagic.Storage) (fleet.Word, error
 	if err != nil {
 		return fleet.Word{}, fmt.Errorf("loading: %w", err)
 	}
-	word, err := fleet.ParseWord(text)
-	if err != nil {
-		return fleet.Word{}, err
-	}
-	return word, nil
+	return fleet.ParseWord(text)
 }
 
-// say changes the word, in the storage first. If that fails nothing has changed. The
-// caller holds saying.
-func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
+// say changes the word, in the storage first. If that fails, or is refused, nothing has
+// changed. What is refused is decided when all is known that other edges were told.
+// The caller holds saying.
+func (a *App) say(change func(fleet.Word) (fleet.Word, error)) (err error) {
 	o := &a.operator
 	ctx, cancel := context.WithTimeout(a.ctx, wordTimeout)
 	defer cancel()
@@ -152,10 +209,13 @@ func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
 	case err != nil:
 		return failed("reading", err)
 	}
-	if known := o.known(); known.Version > word.Version { // the storage is another, or was reset
-		word = known
+	if o.learn(word) {
+		a.applyWord(word)
 	}
-	word = change(word)
+	known := o.known() // more than that if the storage is another, or was reset
+	if word, err = change(known); err != nil || word.Version == known.Version {
+		return err
+	}
 	text, err := word.Encode()
 	if err != nil {
 		return failed("writing", err)
@@ -191,6 +251,18 @@ func (a *App) applyWord(word fleet.Word) {
 func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 	active, kept, until := word.Active(p.clusters(), now)
 	p.mu.Lock()
+	if p.released {
+		p.mu.Unlock()
+		return
+	}
+	p.stopKeeping()
+	if kept >= 0 {
+		// At its end the clock may have been set back, and some time be left.
+		p.keepTimer = time.AfterFunc(until.Sub(now), func() {
+			defer p.app.recover("ending the drain of a cluster")
+			p.useClusters(p.app.operator.known(), time.Now())
+		})
+	}
 	current := p.roster.Load()
 	if current.active == active && current.kept == kept {
 		p.mu.Unlock()
@@ -199,22 +271,20 @@ func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 	changed := *current
 	changed.active, changed.kept = active, kept
 	p.roster.Store(changed.align(current.pool))
-	if p.keepTimer != nil {
-		p.keepTimer.Stop()
-		p.keepTimer = nil
-	}
-	if kept >= 0 {
-		p.keepTimer = time.AfterFunc(until.Sub(now), func() {
-			defer p.app.recover("ending the drain of a cluster")
-			p.useClusters(p.app.operator.known(), time.Now())
-		})
-	}
 	p.mu.Unlock()
 	standingChanges.Add(1)
 	if current.active != active {
 		names := p.clusters()
 		p.logger.Warn("another cluster is the active one", zap.String("cluster", names[active]), zap.String("before", names[current.active]))
 		p.app.noteSwitch(names[active], names[current.active])
+	}
+}
+
+// stopKeeping forgets when the drain of a cluster ends. The caller holds mu.
+func (p *Policy) stopKeeping() {
+	if p.keepTimer != nil {
+		p.keepTimer.Stop()
+		p.keepTimer = nil
 	}
 }
 
@@ -264,35 +334,52 @@ func (a *App) clusterStatuses() []clusterStatus {
 }
 
 // switchTo makes a cluster the active one. The one before keeps its sessions for so
-// long.
+// long. If it is the active one already, a drain that is not over ends then.
 func (a *App) switchTo(name string, drain time.Duration) ([]clusterStatus, error) {
 	if drain < 0 || drain > longestDrain {
 		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", brief(longestDrain), brief(drain))
 	}
 	saying.Lock()
 	defer saying.Unlock()
-	var known []string
-	everywhere, found := true, false
-	for _, status := range a.clusterStatuses() {
-		known = append(known, status.Name)
-		if status.Name == name {
-			found, everywhere = true, status.Active
-		}
+	if err := a.knowsCluster(name); err != nil {
+		return nil, err
 	}
-	switch {
-	case !found && len(known) == 0:
-		return nil, refuse(http.StatusNotFound, "there is no cluster %q; the configuration has none", name)
-	case !found:
-		return nil, refuse(http.StatusNotFound, "there is no cluster %q; expected one of %s", name, strings.Join(known, ", "))
-	}
-	if !everywhere || a.isStandbySomewhere(name) {
-		err := a.say(func(w fleet.Word) fleet.Word { return w.Switched(name, drain, time.Now()) })
-		if err != nil {
-			return nil, err
+	switched := false
+	err := a.say(func(w fleet.Word) (fleet.Word, error) {
+		if switched = a.isStandbySomewhere(name); switched {
+			return w.Switched(name, drain, time.Now()), nil
 		}
+		if !a.isKeptSomewhere() {
+			return w, nil
+		}
+		return w.Redrained(name, drain, time.Now()), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if switched {
 		a.logger.Info("the operator switched clusters", zap.String("cluster", name), zap.Duration("drain", drain))
 	}
 	return a.clusterStatuses(), nil
+}
+
+// knowsCluster refuses the name of a cluster that no policy knows.
+func (a *App) knowsCluster(name string) error {
+	var known []string
+	for _, policy := range a.allPolicies() {
+		for _, cluster := range policy.clusters() {
+			if cluster == name {
+				return nil
+			}
+			if !slices.Contains(known, cluster) {
+				known = append(known, cluster)
+			}
+		}
+	}
+	if known == nil {
+		return refuse(http.StatusNotFound, "there is no cluster %q; the configuration has none", name)
+	}
+	return refuse(http.StatusNotFound, "there is no cluster %q; expected one of %s", name, strings.Join(known, ", "))
 }
 
 // isStandbySomewhere reports whether a policy knows a cluster and uses another.
@@ -301,4 +388,9 @@ func (a *App) isStandbySomewhere(name string) bool {
 		at := slices.Index(p.clusters(), name)
 		return at >= 0 && p.roster.Load().active != at
 	})
+}
+
+// isKeptSomewhere reports whether a cluster keeps its sessions after a switch.
+func (a *App) isKeptSomewhere() bool {
+	return slices.ContainsFunc(a.allPolicies(), func(p *Policy) bool { return p.roster.Load().kept >= 0 })
 }

@@ -265,7 +265,8 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		p.acquireMoved(host, idle)
 	}
 
-	p.roster.Store(&roster{kept: -1})
+	active, kept, _ := p.app.operator.known().Active(p.clusters(), time.Now())
+	p.roster.Store(&roster{active: active, kept: kept})
 	if host != nil {
 		p.host = host
 		p.dynamic = host.DynamicUpstreamsRaw != nil
@@ -355,6 +356,7 @@ func (p *Policy) Cleanup() error {
 		return nil
 	}
 	p.released = true
+	p.stopKeeping()
 	var errs []error
 	if p.movedKey != "" {
 		_, err := movedPool.Delete(p.movedKey)
