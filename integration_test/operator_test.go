@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,56 +58,6 @@ func TestASwitchIsMadeKnownOnce(t *testing.T) {
 	}
 	if lines := e.logs("another cluster is the active one"); len(lines) != 2 {
 		t.Errorf("two switches are logged as\n%s", strings.Join(lines, "\n"))
-	}
-}
-
-// While an edge starts or loads its configuration, no request goes to the cluster
-// that the operator left.
-func TestNoRequestReachesTheOldClusterWhileAnEdgeStarts(t *testing.T) {
-	_, nodes := startCluster(t, 4)
-	e, a := newAdminEdge(t)
-	e.load(withStandby(nodes, ""))
-	a.switchTo("dr", "")
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	defer func() { <-stopped }()
-	defer close(stop)
-	asked, wrong := make(chan struct{}, 1), make(chan string, 1)
-	go func() {
-		defer close(stopped)
-		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: enough}
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			response, err := client.Get("http://" + e.address + "/api/x")
-			if err != nil {
-				continue // while it does not run
-			}
-			response.Body.Close()
-			select {
-			case asked <- struct{}{}:
-			default:
-			}
-			for _, node := range nodes[:2] {
-				if slices.ContainsFunc(node.Requests(), func(r tgnode.Request) bool { return r.Target == "/api/x" }) {
-					select {
-					case wrong <- node.Name():
-					default:
-					}
-				}
-			}
-		}
-	}()
-	for i := range 20 {
-		e.restart(withStandby(nodes, fmt.Sprintf("failback %dm", i+1)))
-		<-asked
-	}
-	select {
-	case node := <-wrong:
-		t.Errorf("%s of the old cluster got a request", node)
-	default:
 	}
 }
 
