@@ -56,9 +56,9 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.WrapErr(err)
 		}
 	}
-	var whole caddyfile.Token // the option that only the others can make wrong
+	var whole caddyfile.Token // the option that only the others, or their lack, can make wrong
 	err := eachOption(d, seen, []string{"weight", "standby"}, func(option string) error {
-		if option == "standby_reads" {
+		if option == "standby_reads" || option == "standby" || option == "cluster" {
 			whole = d.Token()
 		}
 		if err := p.unmarshalOption(d, option); err != nil {

@@ -276,6 +276,13 @@ func (h startHandler) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
+// activeOf returns which of some clusters the operator made the active one, and which
+// keeps its sessions, -1 if none does.
+func (a *App) activeOf(clusters []string) (active, kept int) {
+	active, kept, _ = a.operator.known().Active(clusters, time.Now())
+	return active, kept
+}
+
 // allPolicies returns the policies of the app.
 func (a *App) allPolicies() []*Policy {
 	a.mu.Lock()

@@ -280,14 +280,6 @@ func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 	}
 }
 
-// stopKeeping forgets when the drain of a cluster ends. The caller holds mu.
-func (p *Policy) stopKeeping() {
-	if p.keepTimer != nil {
-		p.keepTimer.Stop()
-		p.keepTimer = nil
-	}
-}
-
 // noteSwitch makes a switch known, once for all policies that follow it.
 func (a *App) noteSwitch(to, from string) {
 	a.mu.Lock()

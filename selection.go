@@ -265,7 +265,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		p.acquireMoved(host, idle)
 	}
 
-	active, kept, _ := p.app.operator.known().Active(p.clusters(), time.Now())
+	active, kept := p.app.activeOf(p.clusters())
 	p.roster.Store(&roster{active: active, kept: kept})
 	if host != nil {
 		p.host = host
@@ -368,6 +368,14 @@ func (p *Policy) Cleanup() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// stopKeeping forgets when the drain of a cluster ends. The caller holds mu.
+func (p *Policy) stopKeeping() {
+	if p.keepTimer != nil {
+		p.keepTimer.Stop()
+		p.keepTimer = nil
+	}
 }
 
 // hostHandler returns the proxy that is being provisioned with this policy, nil
