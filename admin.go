@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 )
 
 func init() {
@@ -187,7 +189,7 @@ func (d *callDuration) UnmarshalJSON(text []byte) error {
 	}
 	var duration caddy.Duration
 	if err := duration.UnmarshalJSON(text); err != nil {
-		return fmt.Errorf("expected a duration such as 30m or 1h, at most %s", brief(longestDrain))
+		return fmt.Errorf("expected a duration such as 30m or 1h, at most %s", fleet.Brief(longestDrain))
 	}
 	*d = callDuration(duration)
 	return nil

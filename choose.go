@@ -395,8 +395,7 @@ func (c *call) standing(i int, failed memberSet) balance.Standing {
 		Standby:  m.cluster != c.roster.active,
 		Kept:     m.cluster == c.roster.kept,
 	}
-	// An outlook has no request, and tells of one that is no read.
-	if standing.Standby && c.policy.StandbyReads && c.request != nil {
+	if standing.Standby && c.policy.StandbyReads && c.request != nil { // an outlook has none, and tells of what is no read
 		standing.Reads = m.cluster == c.roster.firstStandby() && service.Repeatable(c.request)
 	}
 	if upstream.Host != nil {

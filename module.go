@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
@@ -70,7 +71,7 @@ type App struct {
 	logger   *zap.Logger
 	events   *caddyevents.App
 	key      generatedKey
-	operator operatorWord
+	operator fleet.Said
 	memories *memories
 	feed     *statuspage.Feed
 
@@ -132,9 +133,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
-	a.key.storage, a.operator.storage = ctx.Storage(), ctx.Storage()
+	a.key.storage = ctx.Storage()
+	a.operator.Storage, a.operator.Key = wordStorage{ctx.Storage()}, wordPath
 	if running := liveApps.newest(); running != nil {
-		a.operator.word = running.operator.known()
+		a.operator.Learn(running.operator.Known())
 	}
 	a.readOperator()
 	a.nodes, a.uses = make(map[string]*node), make(map[string]int)
@@ -279,7 +281,7 @@ func (h startHandler) Handle(context.Context, caddy.Event) error {
 // activeOf returns which of some clusters the operator made the active one, and which
 // keeps its sessions, -1 if none does.
 func (a *App) activeOf(clusters []string) (active, kept int) {
-	active, kept, _ = a.operator.known().Active(clusters, time.Now())
+	active, kept, _ = a.operator.Known().Active(clusters, time.Now())
 	return active, kept
 }
 
@@ -335,7 +337,7 @@ func (a *App) acquire(address string) *node {
 		return &node{address: address}, nil
 	})
 	a.nodes[address] = pooled.(*node)
-	a.nodes[address].follow(a.operator.known(), time.Now())
+	a.nodes[address].follow(a.operator.Known(), time.Now())
 	return a.nodes[address]
 }
 

@@ -1,8 +1,6 @@
 package tigergraph
 
 import (
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +55,7 @@ func (n *node) follow(word fleet.Word, now time.Time) {
 	case !now.Before(*said.Until):
 		n.setDraining(false, "the time of the drain is over")
 	default:
-		n.setDraining(true, "an operator drained it for "+brief(said.Until.Sub(said.Since)))
+		n.setDraining(true, "an operator drained it for "+fleet.Brief(said.Until.Sub(said.Since)))
 		n.until = *said.Until
 		var timer *time.Timer
 		timer = time.AfterFunc(said.Until.Sub(now), func() {
@@ -92,23 +90,6 @@ func (n *node) stopTimer() {
 		n.timer.Stop()
 	}
 	n.timer, n.until = nil, time.Time{}
-}
-
-// brief returns a duration as people write it: 1h rather than 1h0m0s, and whole days
-// from two on.
-func brief(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d%day == 0 && d.Abs() >= 2*day {
-		return strconv.FormatInt(int64(d/day), 10) + "d"
-	}
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }
 
 // drainUntil returns when the drain ends by itself, zero if it does not.

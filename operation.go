@@ -126,7 +126,7 @@ const longestDrain = 365 * 24 * time.Hour
 func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus, error) {
 	if duration < 0 || duration > longestDrain {
 		return nodeStatus{}, refuse(http.StatusBadRequest,
-			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", brief(longestDrain), brief(duration))
+			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", fleet.Brief(longestDrain), fleet.Brief(duration))
 	}
 	saying.Lock()
 	defer saying.Unlock()

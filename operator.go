@@ -3,8 +3,6 @@ package tigergraph
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
 	"net/http"
 	"slices"
@@ -33,33 +31,13 @@ const (
 // is left.
 var saying sync.Mutex
 
-// operatorWord is what the operator said, as an app knows it. Until it can be read,
-// and while it cannot, what was known last is in force.
-type operatorWord struct {
-	storage certmagic.Storage
+// wordStorage is Caddy's storage.
+type wordStorage struct{ certmagic.Storage }
 
-	mu       sync.Mutex
-	word     fleet.Word
-	modified time.Time // of what was read last
-	size     int64
-	failing  bool // it could not be read the last time
-}
-
-// learn takes over a word that is newer than what is known, and reports whether it is.
-func (o *operatorWord) learn(word fleet.Word) (newer bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if newer = word.Version > o.word.Version; newer {
-		o.word = word
-	}
-	return newer
-}
-
-// known returns the word that is in force.
-func (o *operatorWord) known() fleet.Word {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.word
+// Look implements fleet.Storage.
+func (s wordStorage) Look(ctx context.Context, key string) (time.Time, int64, error) {
+	stat, err := s.Stat(ctx, key)
+	return stat.Modified, stat.Size, err
 }
 
 // readOperator lets the app begin with what the storage holds or, while it cannot be
@@ -73,17 +51,14 @@ func (a *App) readOperator() {
 
 // startOperator takes over what was said while the configuration was provisioned.
 func (a *App) startOperator() {
-	a.operator.mu.Lock()
-	failing := a.operator.failing
-	a.operator.mu.Unlock()
-	if !failing { // else it may hang once more, and is tried again soon
+	if !a.operator.IsFailing() { // else it may hang once more, and is tried again soon
 		a.readOperator()
 	}
 	if running := liveApps.newest(); running != nil {
-		a.operator.learn(running.operator.known())
+		a.operator.Learn(running.operator.Known())
 		a.warnOfLostClusters(running)
 	}
-	word := a.operator.known()
+	word := a.operator.Known()
 	a.applyWord(word)
 	for _, policy := range a.allPolicies() {
 		if names, active := policy.clusters(), policy.roster.Load().active; active != 0 {
@@ -132,7 +107,7 @@ func (a *App) followOperator(ctx context.Context) {
 			limited, cancel := context.WithTimeout(ctx, wordTimeout)
 			defer cancel()
 			if a.followWord(limited) {
-				a.applyWord(a.operator.known())
+				a.applyWord(a.operator.Known())
 			}
 		}()
 	}
@@ -140,98 +115,32 @@ func (a *App) followOperator(ctx context.Context) {
 
 // followWord reads the word if it has changed, and reports whether it had.
 func (a *App) followWord(ctx context.Context) (changed bool) {
-	o := &a.operator
-	stat, err := o.storage.Stat(ctx, wordPath)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false // nothing was said, or it is lost: what is known stays in force
-	}
-	o.mu.Lock()
-	same := err == nil && stat.Modified.Equal(o.modified) && stat.Size == o.size && !o.modified.IsZero()
-	o.mu.Unlock()
-	if same {
-		return false
-	}
-	var word fleet.Word
-	if err == nil {
-		word, err = readWord(ctx, o.storage)
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	changed, err := a.operator.Follow(ctx)
 	if err != nil {
-		if !o.failing && ctx.Err() == nil || !o.failing && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			message := "what the operator said cannot be read from the storage; what is known stays in force"
-			if o.word.Version == 0 {
-				message = "what the operator said cannot be read from the storage; until it can, no node drains and no cluster is the active one but as the configuration has it"
-			}
-			a.logger.Error(message, zap.String("file", wordPath), zap.Error(err))
+		message := "what the operator said cannot be read from the storage; what is known stays in force"
+		if a.operator.Known().Version == 0 {
+			message = "what the operator said cannot be read from the storage; until it can, drains and clusters are as the configuration has them"
 		}
-		o.failing = true
-		return false
-	}
-	o.failing = false
-	o.modified, o.size = stat.Modified, stat.Size
-	if changed = word.Version > o.word.Version; changed {
-		o.word = word
+		a.logger.Error(message, zap.String("file", wordPath), zap.Error(err))
 	}
 	return changed
 }
 
-func readWord(ctx context.Context, storage certmagic.Storage) (fleet.Word, error) {
-	text, err := storage.Load(ctx, wordPath)
-	if err != nil {
-		return fleet.Word{}, fmt.Errorf("loading: %w", err)
-	}
-	return fleet.ParseWord(text)
-}
-
-// say changes the word, in the storage first. If that fails, or is refused, nothing has
-// changed. What is refused is decided when all is known that other edges were told.
-// The caller holds saying.
-func (a *App) say(change func(fleet.Word) (fleet.Word, error)) (err error) {
-	o := &a.operator
+// say changes the word. The caller holds saying.
+func (a *App) say(change func(fleet.Word) (fleet.Word, error)) error {
 	ctx, cancel := context.WithTimeout(a.ctx, wordTimeout)
 	defer cancel()
-	failed := func(doing string, err error) error {
-		return refuse(http.StatusServiceUnavailable, "nothing has changed: %s %s in Caddy's storage failed: %w", doing, wordPath, err)
+	locked, err := a.operator.Change(ctx, func() { a.applyWord(a.operator.Known()) }, change)
+	if locked != nil {
+		a.logger.Error("what the operator said stays locked in the storage", zap.String("file", wordPath), zap.Error(locked))
 	}
-	if err := o.storage.Lock(ctx, wordPath); err != nil {
-		return failed("locking", err)
+	if failure := (fleet.StorageError{}); errors.As(err, &failure) {
+		return refuse(http.StatusServiceUnavailable, "nothing has changed: %s %s in Caddy's storage failed: %w", failure.Doing, wordPath, failure.Err)
 	}
-	defer func() {
-		if unlockErr := o.storage.Unlock(context.WithoutCancel(ctx), wordPath); unlockErr != nil {
-			a.logger.Error("what the operator said stays locked in the storage", zap.String("file", wordPath), zap.Error(unlockErr))
-		}
-	}()
-	word, err := readWord(ctx, o.storage)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		word = o.known()
-	case err != nil:
-		return failed("reading", err)
-	}
-	if o.learn(word) {
-		a.applyWord(word)
-	}
-	known := o.known() // more than that if the storage is another, or was reset
-	if word, err = change(known); err != nil || word.Version == known.Version {
-		return err
-	}
-	text, err := word.Encode()
-	if err != nil {
-		return failed("writing", err)
-	}
-	if err := o.storage.Store(ctx, wordPath, text); err != nil {
-		return failed("writing", err)
-	}
-	stat, err := o.storage.Stat(ctx, wordPath)
-	o.mu.Lock()
-	o.word = word
 	if err == nil {
-		o.modified, o.size = stat.Modified, stat.Size
+		a.applyWord(a.operator.Known())
 	}
-	o.mu.Unlock()
-	a.applyWord(word)
-	return nil
+	return err
 }
 
 // applyWord makes the word true of the app's nodes and policies.
@@ -260,7 +169,7 @@ func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 		// At its end the clock may have been set back, and some time be left.
 		p.keepTimer = time.AfterFunc(until.Sub(now), func() {
 			defer p.app.recover("ending the drain of a cluster")
-			p.useClusters(p.app.operator.known(), time.Now())
+			p.useClusters(p.app.operator.Known(), time.Now())
 		})
 	}
 	current := p.roster.Load()
@@ -296,7 +205,7 @@ type clusterStatus = statuspage.ClusterStatus
 
 // clusterStatuses returns the clusters in the order in which policies name them.
 func (a *App) clusterStatuses() []clusterStatus {
-	word, now := a.operator.known(), time.Now()
+	word, now := a.operator.Known(), time.Now()
 	statuses := []clusterStatus{}
 	for _, policy := range a.allPolicies() {
 		names := policy.clusters()
@@ -329,7 +238,7 @@ func (a *App) clusterStatuses() []clusterStatus {
 // long. If it is the active one already, a drain that is not over ends then.
 func (a *App) switchTo(name string, drain time.Duration) ([]clusterStatus, error) {
 	if drain < 0 || drain > longestDrain {
-		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", brief(longestDrain), brief(drain))
+		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", fleet.Brief(longestDrain), fleet.Brief(drain))
 	}
 	saying.Lock()
 	defer saying.Unlock()

@@ -58,7 +58,7 @@ func TestTheDrainOfAClusterEndsWhenItsTimeIsOver(t *testing.T) {
 	p := provisionedPolicy(t, t.TempDir())
 	later := time.Now().Add(time.Hour)
 	word := fleet.Word{}.Switched("dr", 2*time.Hour, later.Add(-2*time.Hour).Add(50*time.Millisecond))
-	p.app.operator.learn(word)
+	p.app.operator.Learn(word)
 	p.useClusters(word, later) // as if it were later: the timer fires when much is left
 	p.mu.Lock()
 	first := p.keepTimer
@@ -100,8 +100,8 @@ func (c *counting) Load(ctx context.Context, key string) ([]byte, error) {
 func TestNothingIsReadWhileTheOperatorSaysNothing(t *testing.T) {
 	p := provisionedPolicy(t, t.TempDir())
 	app := p.app
-	storage := &counting{Storage: app.operator.storage}
-	app.operator.storage = storage
+	storage := &counting{Storage: app.operator.Storage.(wordStorage).Storage}
+	app.operator.Storage = wordStorage{storage}
 	for range 10 {
 		app.followWord(app.ctx)
 	}
@@ -121,8 +121,8 @@ func TestNothingIsReadWhileTheOperatorSaysNothing(t *testing.T) {
 	for range 10 {
 		app.followWord(app.ctx)
 	}
-	if n := storage.loads.Load(); n != 1 || app.operator.known().Version != 10 {
-		t.Errorf("one word was read %d times, and the version is %d", n, app.operator.known().Version)
+	if n := storage.loads.Load(); n != 1 || app.operator.Known().Version != 10 {
+		t.Errorf("one word was read %d times, and the version is %d", n, app.operator.Known().Version)
 	}
 	if err := p.Cleanup(); err != nil {
 		t.Fatal(err)

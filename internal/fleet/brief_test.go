@@ -1,4 +1,4 @@
-package tigergraph
+package fleet
 
 import (
 	"testing"
@@ -11,7 +11,7 @@ func TestDurationsAreWrittenInFewLetters(t *testing.T) {
 		time.Hour + 5*time.Second: "1h0m5s", 10 * time.Minute: "10m", 24 * time.Hour: "24h", 500 * time.Millisecond: "500ms",
 		365 * 24 * time.Hour: "365d", 49 * time.Hour: "49h", -48 * time.Hour: "-2d", 0: "0s",
 	} {
-		if got := brief(duration); got != want {
+		if got := Brief(duration); got != want {
 			t.Errorf("%s is written %q, want %q", duration, got, want)
 		}
 	}
