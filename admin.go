@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -108,7 +110,7 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 			answer, err = app.switchTo(request.Cluster, time.Duration(request.Drain))
 		}
 	default:
-		err = refuse(http.StatusNotFound, "there is no call %q; expected nodes, clusters, drain, ready or switch", call)
+		err = refuse(http.StatusNotFound, "there is no call %q; expected services, nodes, clusters, drain, ready or switch", call)
 	}
 	if err != nil {
 		return err
@@ -146,10 +148,26 @@ func decode(w http.ResponseWriter, r *http.Request, request any, shape string) e
 			err = errors.New("there is more after the object")
 		}
 	}
+	wrong := (*json.UnmarshalTypeError)(nil)
+	if errors.As(err, &wrong) {
+		err = wrongType(wrong)
+	}
 	if err != nil {
 		return refuse(http.StatusBadRequest, "the body must be JSON such as %s: %w", shape, err)
 	}
 	return nil
+}
+
+// wrongType says without words of Go what is of the wrong type.
+func wrongType(wrong *json.UnmarshalTypeError) error {
+	if wrong.Field == "" {
+		return fmt.Errorf("expected an object, not %s", wrong.Value)
+	}
+	expected := "a string"
+	if wrong.Type.Kind() == reflect.Bool {
+		expected = "true or false"
+	}
+	return fmt.Errorf("'%s' must be %s, not %s", wrong.Field, expected, wrong.Value)
 }
 
 // expectNode refuses a body that names no node.
@@ -165,6 +183,10 @@ type callDuration time.Duration
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (d *callDuration) UnmarshalJSON(text []byte) error {
+	// Of a bare number nobody knows what it counts; Caddy takes it for nanoseconds.
+	if number, err := strconv.ParseFloat(string(text), 64); err == nil && number != 0 {
+		return fmt.Errorf("expected a duration with its unit, such as \"30m\" or \"1h\", not %s", text)
+	}
 	var duration caddy.Duration
 	if err := duration.UnmarshalJSON(text); err != nil {
 		return fmt.Errorf("expected a duration such as 30m or 1h, at most %s", fleet.Brief(longestDrain))

@@ -70,7 +70,7 @@ func FuzzAdmin(f *testing.F) {
 			}
 		}
 		if draining > 0 {
-			if err := app.say(func(w fleet.Word) fleet.Word { return fleet.Word{Version: w.Version + 1} }); err != nil {
+			if err := app.say(func(w fleet.Word) (fleet.Word, error) { return fleet.Word{Version: w.Version + 1}, nil }); err != nil {
 				t.Fatal(err)
 			}
 		}

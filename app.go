@@ -26,7 +26,7 @@ type App struct {
 	logger   *zap.Logger
 	events   *caddyevents.App
 	key      generatedKey
-	operator operatorWord
+	operator fleet.Said
 	fleet    *fleet.Fleet
 	feed     *statuspage.Feed
 
@@ -93,3 +93,10 @@ const (
 	shortestRefresh = 100 * time.Millisecond
 	longestRefresh  = 10 * time.Second
 )
+
+// activeOf returns which of some clusters the operator made the active one, and which
+// keeps its sessions, -1 if none does.
+func (a *App) activeOf(clusters []string) (active, kept int) {
+	active, kept, _ = a.operator.Known().Active(clusters, time.Now())
+	return active, kept
+}

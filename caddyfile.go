@@ -55,13 +55,19 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.WrapErr(err)
 		}
 	}
-	var whole caddyfile.Token // the option that only the others can make wrong
+	var reads, clash caddyfile.Token // options that only others, or their lack, make wrong
 	err := eachOption(d, seen, []string{"weight", "standby"}, func(option string) error {
-		if option == "standby_reads" {
-			whole = d.Token()
-		}
+		at := d.Token()
 		if err := p.unmarshalOption(d, option); err != nil {
 			return err
+		}
+		switch {
+		case option == "standby_reads":
+			reads = at
+		case p.checkNames() == nil:
+			clash = caddyfile.Token{}
+		case clash.Line == 0:
+			clash = at
 		}
 		return p.check()
 	})
@@ -72,7 +78,10 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	if err := p.checkWhole(); err != nil {
-		at := caddyfile.NewDispenser([]caddyfile.Token{whole})
+		if clash.Line == 0 {
+			clash = reads
+		}
+		at := caddyfile.NewDispenser([]caddyfile.Token{clash})
 		at.Next()
 		return at.WrapErr(err)
 	}

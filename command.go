@@ -1,14 +1,17 @@
 package tigergraph
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/console"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
 func init() {
@@ -71,6 +74,20 @@ func arguments(rule cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// oneName is the rule for a command that takes the name of one thing. An empty variable
+// of a script names none.
+func oneName(what, example string) cobra.PositionalArgs {
+	return arguments(func(command *cobra.Command, arguments []string) error {
+		switch {
+		case len(arguments) == 1 && strings.TrimSpace(arguments[0]) != "":
+			return nil
+		case len(arguments) == 1:
+			return fmt.Errorf("%s needs the name of %s, as in '%s %s', and not an empty one", command.Name(), what, command.CommandPath(), example)
+		}
+		return fmt.Errorf("%s needs the name of one %s, as in '%s %s', and got %d", command.Name(), strings.TrimPrefix(what, "a "), command.CommandPath(), example, len(arguments))
+	})
 }
 
 // addAdminFlags adds the flags by which other commands of Caddy find the admin
@@ -158,15 +175,19 @@ Lets a node take no new clients; those with a cookie stay. With --wait it return
 once no request is in flight there and, with --idle, once no session has been used
 for so long: then nobody notices that the node is restarted. The exit status is 1
 if that has not come in time; the node goes on draining.`,
-		Args:              arguments(cobra.ExactArgs(1)),
+		Args:              oneName("a node", "m1"),
 		ValidArgsFunction: completeNodes,
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, arguments []string) (int, error) {
 			limit, idle, err := waits(flags)
 			if err != nil {
 				return exitCannotTell, err
 			}
+			duration, _, err := durationIn(flags, "for", "30m or 1h")
+			if err != nil {
+				return exitDown, err
+			}
 			request := map[string]any{"node": arguments[0], "force": flags.Bool("force")}
-			if duration := flags.String("for"); duration != "" {
+			if duration != "" {
 				request["for"] = duration
 			}
 			node, status, err := askAboutNode(flags, "drain", request)
@@ -200,7 +221,7 @@ func readyCommand() *cobra.Command {
 Lets a node take new clients again. The exit status is 1 if it gets none for all
 that, because it is down or the configuration drains it. With --wait it returns once
 each service that is checked has passed a probe that was sent after the command.`,
-		Args:              arguments(cobra.ExactArgs(1)),
+		Args:              oneName("a node", "m1"),
 		ValidArgsFunction: completeNodes,
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, arguments []string) (int, error) {
 			limit, _, err := waits(flags)
@@ -236,20 +257,37 @@ func switchCommand() *cobra.Command {
 		Long: `
 Makes another cluster the active one, in every site that knows it by this name: its
 nodes get the requests from now on. With --drain, sessions that have a cookie stay in
-the old one for so long. Nothing but this command ever switches back.`,
-		Args:              arguments(cobra.ExactArgs(1)),
+the old one for so long; given again, the command changes how long, and without --drain
+ends that. Nothing but this command ever switches back.`,
+		Args:              oneName("a cluster", "dr"),
 		ValidArgsFunction: completeClusters,
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, arguments []string) (int, error) {
-			request := map[string]any{"cluster": arguments[0]}
-			if duration := flags.String("drain"); duration != "" {
-				request["drain"] = duration
+			drain, duration, err := durationIn(flags, "drain", "30m or 1h")
+			if err != nil {
+				return exitDown, err
 			}
-			if _, status, err := post(flags, "switch", request); err != nil {
+			request := map[string]any{"cluster": arguments[0]}
+			if drain != "" {
+				request["drain"] = drain
+			}
+			var clusters []statuspage.ClusterStatus
+			body, status, err := post(flags, "switch", request)
+			if err != nil {
 				return status, err
 			}
+			if err := json.Unmarshal(body, &clusters); err != nil {
+				return exitCannotTell, notUnderstood(err)
+			}
 			out.Print("%s is the active cluster.\n", console.Printable(arguments[0]))
-			if duration := flags.String("drain"); duration != "" {
-				out.Print("Sessions with a cookie stay where they are for %s.\n", duration)
+			kept := false
+			for _, cluster := range clusters {
+				if cluster.DrainingUntil != nil {
+					out.Print("Sessions with a cookie stay in %s until %s.\n", cluster.Name, cluster.DrainingUntil.Local().Format(time.DateTime))
+					kept = true
+				}
+			}
+			if duration > 0 && !kept {
+				out.Print("It was before: there are no sessions of another one to drain.\n")
 			}
 			return exitFine, nil
 		}),

@@ -18,19 +18,31 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
+// durationIn returns what a flag says, "" if it is not given. A script that gives it
+// an empty variable means something else than one that leaves it out.
+func durationIn(flags caddycmd.Flags, name, example string) (text string, duration time.Duration, err error) {
+	flag := flags.Lookup(name)
+	if flag == nil || !flag.Changed {
+		return "", 0, nil
+	}
+	text = flag.Value.String()
+	if duration, err = caddy.ParseDuration(text); err != nil {
+		return "", 0, fmt.Errorf("--%s must be a duration such as %s, not '%s'", name, example, text)
+	}
+	return text, duration, nil
+}
+
 // waits returns what --wait and --idle say, 0 where they are not given.
 func waits(flags caddycmd.Flags) (limit, idle time.Duration, err error) {
-	for name, duration := range map[string]*time.Duration{"wait": &limit, "idle": &idle} {
-		text := ""
-		if flag := flags.Lookup(name); flag != nil {
-			text = flag.Value.String()
+	for name, into := range map[string]*time.Duration{"wait": &limit, "idle": &idle} {
+		text, duration, err := durationIn(flags, name, "30s or 10m")
+		if err == nil && text != "" && duration <= 0 {
+			err = fmt.Errorf("--%s must be more than 0, not %s", name, text)
 		}
-		if text == "" {
-			continue
+		if err != nil {
+			return 0, 0, err
 		}
-		if *duration, err = caddy.ParseDuration(text); err != nil || *duration <= 0 {
-			return 0, 0, fmt.Errorf("--%s must be a duration such as 30s or 10m, not '%s'", name, text)
-		}
+		*into = duration
 	}
 	if idle > 0 && limit == 0 {
 		return 0, 0, errors.New("--idle needs --wait, which says how long to wait at most")

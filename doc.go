@@ -102,14 +102,14 @@
 //
 // Whoever holds a lock takes only locks that stand below it:
 //
-//  1. operatorWord.saying, which lets one command at a time change what the operator
+//  1. saying in operator.go, which lets one command at a time change what the operator
 //     said, and with it the lock in Caddy's storage; Feed.mu of the status page;
 //     company.mu, which is held while a fallback policy is asked; watch.reporting in
 //     internal/health, under which the observer of a prober is told.
 //  2. Policy.mu, which serializes changes of a roster.
 //  3. App.mu, which guards the policies; Fleet.mu in internal/fleet, under which its
 //     observer is told what comes and goes.
-//  4. Node.mu in internal/fleet; operatorWord.mu.
+//  4. Node.mu and Said.mu in internal/fleet.
 //  5. Prober.mu and then watch.mu in internal/health.
 //  6. Those that are held for a moment and take no other: history, outbox, live apps,
 //     companies, counters of metrics, generatedKey.

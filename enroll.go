@@ -91,7 +91,7 @@ func (p *Policy) acquireNode(address string) *fleet.Node {
 		return &fleet.Node{Address: address} // nobody else's
 	}
 	n := p.app.fleet.Node(address)
-	n.Follow(p.app.operator.known(), time.Now())
+	n.Follow(p.app.operator.Known(), time.Now())
 	return n
 }
 

@@ -39,10 +39,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
-	a.key.storage, a.operator.storage = ctx.Storage(), ctx.Storage()
+	a.key.storage = ctx.Storage()
+	a.operator.Storage, a.operator.Key = wordStorage{ctx.Storage()}, wordPath
 	if running := liveApps.newest(); running != nil {
-		a.operator.word = running.operator.known()
+		a.operator.Learn(running.operator.Known())
 	}
+	a.readOperator()
 	pooled, _, _ := fleets.LoadOrNew("fleet", func() (caddy.Destructor, error) { // which never fails
 		return sharedFleet{fleet.New(nodeSeries{})}, nil
 	})
@@ -74,7 +76,7 @@ func (a *App) Start() error {
 			return err
 		}
 	}
-	a.readOperator()
+	a.startOperator()
 	for _, policy := range policies {
 		policy.startProbes()
 		policy.startLookups()

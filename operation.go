@@ -120,10 +120,13 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 	if err != nil {
 		return nodeStatus{}, err
 	}
-	if last := a.lastOf(n); last != "" && !force {
-		return nodeStatus{}, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.Address, last)
-	}
-	if err := a.say(func(w fleet.Word) fleet.Word { return w.Drained(n.Address, duration, time.Now()) }); err != nil {
+	err = a.say(func(w fleet.Word) (fleet.Word, error) {
+		if last := a.lastOf(n); last != "" && !force {
+			return w, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.Address, last)
+		}
+		return w.Drained(n.Address, duration, time.Now()), nil
+	})
+	if err != nil {
 		return nodeStatus{}, err
 	}
 	a.logger.Info("node drains", zap.String("node", n.Address), zap.Duration("for", duration), zap.Bool("force", force))
@@ -138,7 +141,8 @@ func (a *App) ready(name string) (nodeStatus, error) {
 	if err != nil {
 		return nodeStatus{}, err
 	}
-	if err := a.say(func(w fleet.Word) fleet.Word { return w.Ready(n.Address, time.Now()) }); err != nil {
+	err = a.say(func(w fleet.Word) (fleet.Word, error) { return w.Ready(n.Address, time.Now()), nil })
+	if err != nil {
 		return nodeStatus{}, err
 	}
 	a.logger.Info("node is ready", zap.String("node", n.Address))

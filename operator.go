@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,13 +33,65 @@ const (
 // is left.
 var saying sync.Mutex
 
+// wordStorage is Caddy's storage.
+type wordStorage struct{ certmagic.Storage }
+
+// Look implements fleet.Storage.
+func (s wordStorage) Look(ctx context.Context, key string) (time.Time, int64, error) {
+	stat, err := s.Stat(ctx, key)
+	return stat.Modified, stat.Size, err
+}
+
 // readOperator lets the app begin with what the storage holds or, while it cannot be
-// read, with what the running configuration knows.
+// read, with what the running configuration knows. Policies need that from their
+// provisioning on: the sites may serve requests before the app starts.
 func (a *App) readOperator() {
 	ctx, cancel := context.WithTimeout(a.ctx, wordTimeout)
 	defer cancel()
 	a.followWord(ctx)
-	a.applyWord(a.operator.known())
+}
+
+// startOperator takes over what was said while the configuration was provisioned.
+func (a *App) startOperator() {
+	if !a.operator.IsFailing() { // else it may hang once more, and is tried again soon
+		a.readOperator()
+	}
+	if running := liveApps.newest(); running != nil {
+		a.operator.Learn(running.operator.Known())
+		a.warnOfLostClusters(running)
+	}
+	word := a.operator.Known()
+	a.applyWord(word)
+	for _, policy := range a.allPolicies() {
+		if names, active := policy.clusters(), policy.roster.Load().active; active != 0 {
+			policy.logger.Info("the active cluster is the one that the operator switched to", zap.String("cluster", names[active]),
+				zap.Time("since", word.Switches[names[active]].Since))
+		}
+	}
+}
+
+// warnOfLostClusters warns if a cluster that is the active one because the operator
+// said so is in no site any more.
+func (a *App) warnOfLostClusters(before *App) {
+	lost := make(map[string]bool)
+	for _, policy := range before.allPolicies() {
+		if active := policy.roster.Load().active; active != 0 {
+			lost[policy.clusters()[active]] = true
+		}
+	}
+	var used []string
+	for _, policy := range a.allPolicies() {
+		for _, name := range policy.clusters() {
+			delete(lost, name)
+		}
+		if name := policy.clusters()[policy.roster.Load().active]; !slices.Contains(used, name) {
+			used = append(used, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(lost)) {
+		a.logger.Warn("the cluster that the operator switched to is gone from the configuration, or has another name there: the requests go elsewhere",
+			zap.String("cluster", name), zap.Strings("active", used))
+	}
 }
 
 // followOperator takes over what other edges were told that share the storage.
@@ -57,7 +109,7 @@ func (a *App) followOperator(ctx context.Context) {
 			limited, cancel := context.WithTimeout(ctx, wordTimeout)
 			defer cancel()
 			if a.followWord(limited) {
-				a.applyWord(a.operator.known())
+				a.applyWord(a.operator.Known())
 			}
 		}()
 	}
@@ -65,95 +117,32 @@ func (a *App) followOperator(ctx context.Context) {
 
 // followWord reads the word if it has changed, and reports whether it had.
 func (a *App) followWord(ctx context.Context) (changed bool) {
-	o := &a.operator
-	stat, err := o.storage.Stat(ctx, wordPath)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false // nothing was said, or it is lost: what is known stays in force
-	}
-	o.mu.Lock()
-	same := err == nil && stat.Modified.Equal(o.modified) && stat.Size == o.size && !o.modified.IsZero()
-	o.mu.Unlock()
-	if same {
-		return false
-	}
-	var word fleet.Word
-	if err == nil {
-		word, err = readWord(ctx, o.storage)
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	changed, err := a.operator.Follow(ctx)
 	if err != nil {
-		if !o.failing && ctx.Err() == nil || !o.failing && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			a.logger.Error("what the operator said cannot be read from the storage; what is known stays in force",
-				zap.String("file", wordPath), zap.Error(err))
+		message := "what the operator said cannot be read from the storage; what is known stays in force"
+		if a.operator.Known().Version == 0 {
+			message = "what the operator said cannot be read from the storage; until it can, drains and clusters are as the configuration has them"
 		}
-		o.failing = true
-		return false
-	}
-	o.failing = false
-	o.modified, o.size = stat.Modified, stat.Size
-	if changed = word.Version > o.word.Version; changed {
-		o.word = word
+		a.logger.Error(message, zap.String("file", wordPath), zap.Error(err))
 	}
 	return changed
 }
 
-func readWord(ctx context.Context, storage certmagic.Storage) (fleet.Word, error) {
-	text, err := storage.Load(ctx, wordPath)
-	if err != nil {
-		return fleet.Word{}, fmt.Errorf("loading: %w", err)
-	}
-	word, err := fleet.ParseWord(text)
-	if err != nil {
-		return fleet.Word{}, err
-	}
-	return word, nil
-}
-
-// say changes the word, in the storage first. If that fails nothing has changed. The
-// caller holds saying.
-func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
-	o := &a.operator
+// say changes the word. The caller holds saying.
+func (a *App) say(change func(fleet.Word) (fleet.Word, error)) error {
 	ctx, cancel := context.WithTimeout(a.ctx, wordTimeout)
 	defer cancel()
-	failed := func(doing string, err error) error {
-		return refuse(http.StatusServiceUnavailable, "nothing has changed: %s %s in Caddy's storage failed: %w", doing, wordPath, err)
+	locked, err := a.operator.Change(ctx, func() { a.applyWord(a.operator.Known()) }, change)
+	if locked != nil {
+		a.logger.Error("what the operator said stays locked in the storage", zap.String("file", wordPath), zap.Error(locked))
 	}
-	if err := o.storage.Lock(ctx, wordPath); err != nil {
-		return failed("locking", err)
+	if failure := (fleet.StorageError{}); errors.As(err, &failure) {
+		return refuse(http.StatusServiceUnavailable, "nothing has changed: %s %s in Caddy's storage failed: %w", failure.Doing, wordPath, failure.Err)
 	}
-	defer func() {
-		if unlockErr := o.storage.Unlock(context.WithoutCancel(ctx), wordPath); unlockErr != nil {
-			a.logger.Error("what the operator said stays locked in the storage", zap.String("file", wordPath), zap.Error(unlockErr))
-		}
-	}()
-	word, err := readWord(ctx, o.storage)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		word = o.known()
-	case err != nil:
-		return failed("reading", err)
-	}
-	if known := o.known(); known.Version > word.Version { // the storage is another, or was reset
-		word = known
-	}
-	word = change(word)
-	text, err := word.Encode()
-	if err != nil {
-		return failed("writing", err)
-	}
-	if err := o.storage.Store(ctx, wordPath, text); err != nil {
-		return failed("writing", err)
-	}
-	stat, err := o.storage.Stat(ctx, wordPath)
-	o.mu.Lock()
-	o.word = word
 	if err == nil {
-		o.modified, o.size = stat.Modified, stat.Size
+		a.applyWord(a.operator.Known())
 	}
-	o.mu.Unlock()
-	a.applyWord(word)
-	return nil
+	return err
 }
 
 // applyWord makes the word true of the app's nodes and policies.
@@ -169,6 +158,18 @@ func (a *App) applyWord(word fleet.Word) {
 func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 	active, kept, until := word.Active(p.clusters(), now)
 	p.mu.Lock()
+	if p.released {
+		p.mu.Unlock()
+		return
+	}
+	p.stopKeeping()
+	if kept >= 0 {
+		// At its end the clock may have been set back, and some time be left.
+		p.keepTimer = time.AfterFunc(until.Sub(now), func() {
+			defer p.app.recover("ending the drain of a cluster")
+			p.useClusters(p.app.operator.Known(), time.Now())
+		})
+	}
 	current := p.roster.Load()
 	if current.active == active && current.kept == kept {
 		p.mu.Unlock()
@@ -177,16 +178,6 @@ func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 	changed := *current
 	changed.active, changed.kept = active, kept
 	p.roster.Store(changed.align(current.pool))
-	if p.keepTimer != nil {
-		p.keepTimer.Stop()
-		p.keepTimer = nil
-	}
-	if kept >= 0 {
-		p.keepTimer = time.AfterFunc(until.Sub(now), func() {
-			defer p.app.recover("ending the drain of a cluster")
-			p.useClusters(p.app.operator.known(), time.Now())
-		})
-	}
 	p.mu.Unlock()
 	p.app.fleet.NoteChange()
 	if current.active != active {
@@ -212,7 +203,7 @@ type clusterStatus = statuspage.ClusterStatus
 
 // clusterStatuses returns the clusters in the order in which policies name them.
 func (a *App) clusterStatuses() []clusterStatus {
-	word, now := a.operator.known(), time.Now()
+	word, now := a.operator.Known(), time.Now()
 	statuses := []clusterStatus{}
 	for _, policy := range a.allPolicies() {
 		names := policy.clusters()
@@ -242,35 +233,52 @@ func (a *App) clusterStatuses() []clusterStatus {
 }
 
 // switchTo makes a cluster the active one. The one before keeps its sessions for so
-// long.
+// long. If it is the active one already, a drain that is not over ends then.
 func (a *App) switchTo(name string, drain time.Duration) ([]clusterStatus, error) {
 	if drain < 0 || drain > longestDrain {
 		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", fleet.Brief(longestDrain), fleet.Brief(drain))
 	}
 	saying.Lock()
 	defer saying.Unlock()
-	var known []string
-	everywhere, found := true, false
-	for _, status := range a.clusterStatuses() {
-		known = append(known, status.Name)
-		if status.Name == name {
-			found, everywhere = true, status.Active
-		}
+	if err := a.knowsCluster(name); err != nil {
+		return nil, err
 	}
-	switch {
-	case !found && len(known) == 0:
-		return nil, refuse(http.StatusNotFound, "there is no cluster %q; the configuration has none", name)
-	case !found:
-		return nil, refuse(http.StatusNotFound, "there is no cluster %q; expected one of %s", name, strings.Join(known, ", "))
-	}
-	if !everywhere || a.isStandbySomewhere(name) {
-		err := a.say(func(w fleet.Word) fleet.Word { return w.Switched(name, drain, time.Now()) })
-		if err != nil {
-			return nil, err
+	switched := false
+	err := a.say(func(w fleet.Word) (fleet.Word, error) {
+		if switched = a.isStandbySomewhere(name); switched {
+			return w.Switched(name, drain, time.Now()), nil
 		}
+		if !a.isKeptSomewhere() {
+			return w, nil
+		}
+		return w.Redrained(name, drain, time.Now()), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if switched {
 		a.logger.Info("the operator switched clusters", zap.String("cluster", name), zap.Duration("drain", drain))
 	}
 	return a.clusterStatuses(), nil
+}
+
+// knowsCluster refuses the name of a cluster that no policy knows.
+func (a *App) knowsCluster(name string) error {
+	var known []string
+	for _, policy := range a.allPolicies() {
+		for _, cluster := range policy.clusters() {
+			if cluster == name {
+				return nil
+			}
+			if !slices.Contains(known, cluster) {
+				known = append(known, cluster)
+			}
+		}
+	}
+	if known == nil {
+		return refuse(http.StatusNotFound, "there is no cluster %q; the configuration has none", name)
+	}
+	return refuse(http.StatusNotFound, "there is no cluster %q; expected one of %s", name, strings.Join(known, ", "))
 }
 
 // isStandbySomewhere reports whether a policy knows a cluster and uses another.
@@ -281,6 +289,14 @@ func (a *App) isStandbySomewhere(name string) bool {
 	})
 }
 
+// isKeptSomewhere reports whether a cluster keeps its sessions after a switch.
+func (a *App) isKeptSomewhere() bool {
+	return slices.ContainsFunc(a.allPolicies(), func(p *Policy) bool { return p.roster.Load().kept >= 0 })
+}
+
+// longestDrain is longer than any maintenance.
+const longestDrain = 365 * 24 * time.Hour
+
 // moment returns a time for JSON, nil if it never was.
 func moment(t time.Time) *time.Time {
 	if t.IsZero() {
@@ -289,9 +305,6 @@ func moment(t time.Time) *time.Time {
 	utc := t.UTC().Round(0)
 	return &utc
 }
-
-// longestDrain is longer than any maintenance.
-const longestDrain = 365 * 24 * time.Hour
 
 // refuse makes an error with the status and the message that the admin endpoint
 // answers with.

@@ -221,3 +221,11 @@ type Standby struct {
 	// The addresses of its nodes. Required.
 	Nodes []string `json:"nodes"`
 }
+
+// stopKeeping forgets when the drain of a cluster ends. The caller holds mu.
+func (p *Policy) stopKeeping() {
+	if p.keepTimer != nil {
+		p.keepTimer.Stop()
+		p.keepTimer = nil
+	}
+}

@@ -90,7 +90,8 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		p.joinMoved(host, idle)
 	}
 
-	p.roster.Store(&roster{kept: -1})
+	active, kept := p.app.activeOf(p.clusters())
+	p.roster.Store(&roster{active: active, kept: kept})
 	if host != nil {
 		p.host = host
 		p.dynamic = host.DynamicUpstreamsRaw != nil
@@ -152,6 +153,7 @@ func (p *Policy) Cleanup() error {
 		return nil
 	}
 	p.released = true
+	p.stopKeeping()
 	if p.moved != nil {
 		p.moved.Leave()
 	}

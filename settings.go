@@ -114,7 +114,21 @@ func (p *Policy) checkWhole() error {
 	if p.StandbyReads && len(p.Standby) == 0 {
 		return errors.New("standby_reads needs a standby, as in 'standby dr m4 m5 m6'")
 	}
+	if err := p.checkNames(); err != nil {
+		return err
+	}
 	return p.check()
+}
+
+// checkNames refuses a standby that is called like the cluster itself, whose name may
+// be given behind it.
+func (p *Policy) checkNames() error {
+	for _, standby := range p.Standby {
+		if standby.Name == p.clusters()[0] {
+			return fmt.Errorf("the standby '%s' is called like the cluster itself: give one of them another name", standby.Name)
+		}
+	}
+	return nil
 }
 
 // checkIdentity refuses what does not go with the affinity.
@@ -237,10 +251,7 @@ func (p *Policy) checkClusters() error {
 		if !clusterName.MatchString(name) {
 			return fmt.Errorf("'%s' cannot be the name of a cluster: expected letters, digits, dots, hyphens and underscores, 64 at most", name)
 		}
-		if i > 0 && name == names[0] {
-			return fmt.Errorf("the standby '%s' is called like the cluster itself: give one of them another name", name)
-		}
-		if slices.Contains(names[:i], name) {
+		if slices.Contains(names[min(1, i):i], name) {
 			return fmt.Errorf("there is a standby '%s' already: name all of its nodes in one line, or give it another name", name)
 		}
 	}

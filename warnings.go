@@ -13,7 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/where"
 )
 
 // written is the part of a policy's settings that loading modules takes away.
@@ -48,6 +50,7 @@ func siteOf(ctx caddy.Context, w written, dials []string) site {
 	if app == nil {
 		return site{}
 	}
+	is := isProxyWith(w.policy, dials)
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		server := app.Servers[name]
 		lists := []caddyhttp.RouteList{server.Routes}
@@ -59,24 +62,17 @@ func siteOf(ctx caddy.Context, w written, dials []string) site {
 			if at < 0 {
 				continue
 			}
-			if found, hosts := findPolicy(list[at].HandlersRaw, hostsOf(list[at]), w.policy, dials); found {
-				return site{name: strings.Join(orList(hosts, server.Listen), ", "), hosts: hosts}
+			if found, hosts := where.Find(list[at].HandlersRaw, hostsOf(list[at]), is); found {
+				return site{name: strings.Join(where.Or(hosts, server.Listen), ", "), hosts: hosts}
 			}
 		}
 		for route, named := range server.NamedRoutes {
-			if found, hosts := findPolicy(named.HandlersRaw, nil, w.policy, dials); found {
+			if found, hosts := where.Find(named.HandlersRaw, nil, is); found {
 				return site{name: "the named route " + route, hosts: hosts}
 			}
 		}
 	}
 	return site{}
-}
-
-func orList(list, otherwise []string) []string {
-	if len(list) > 0 {
-		return list
-	}
-	return otherwise
 }
 
 // hostsOf returns the hosts that a route matches, none if these are all.
@@ -94,91 +90,22 @@ func hostsOf(route caddyhttp.Route) (hosts []string) {
 	return hosts
 }
 
-// findPolicy looks for a policy in the JSON of handlers. The hosts are those of the
-// innermost route around it that says any.
-func findPolicy(handlers []json.RawMessage, hosts []string, policy json.RawMessage, dials []string) (found bool, at []string) {
-	for _, raw := range handlers {
-		var value any
-		if bytes.Contains(raw, []byte(`"tigergraph"`)) && json.Unmarshal(raw, &value) == nil {
-			if found, at := findPolicyIn(value, hosts, policy, dials); found {
-				return true, at
-			}
+// isProxyWith returns what tells whether the JSON of a handler is a proxy with this
+// policy and these upstreams.
+func isProxyWith(policy json.RawMessage, dials []string) func(handler map[string]any) bool {
+	return func(handler map[string]any) bool {
+		settings, upstreams := where.Proxy(handler)
+		if settings["policy"] != "tigergraph" || !slices.Equal(upstreams, dials) {
+			return false
 		}
-	}
-	return false, nil
-}
-
-func findPolicyIn(value any, hosts []string, policy json.RawMessage, dials []string) (found bool, at []string) {
-	switch value := value.(type) {
-	case []any:
-		for _, one := range value {
-			if found, at = findPolicyIn(one, hosts, policy, dials); found {
-				return true, at
-			}
+		own, err := json.Marshal(settings)
+		other := new(Policy)
+		if err != nil || json.Unmarshal(own, other) != nil {
+			return false
 		}
-	case map[string]any:
-		if isProxyWith(value, policy, dials) {
-			return true, hosts
-		}
-		var route struct {
-			Match []struct {
-				Host []string `json:"host"`
-			} `json:"match"`
-		}
-		if matched, err := json.Marshal(map[string]any{"match": value["match"]}); err == nil && json.Unmarshal(matched, &route) == nil {
-			var own []string
-			for _, set := range route.Match {
-				own = append(own, set.Host...)
-			}
-			hosts = orList(own, hosts)
-		}
-		for _, key := range slices.Sorted(maps.Keys(value)) {
-			if found, at = findPolicyIn(value[key], hosts, policy, dials); found {
-				return true, at
-			}
-		}
+		read, err := json.Marshal(other)
+		return err == nil && where.Same(read, policy)
 	}
-	return false, nil
-}
-
-// isProxyWith reports whether the JSON of a handler is a proxy with this policy and
-// these upstreams.
-func isProxyWith(handler map[string]any, policy json.RawMessage, dials []string) bool {
-	balancing, _ := handler["load_balancing"].(map[string]any)
-	settings, _ := balancing["selection_policy"].(map[string]any)
-	if settings["policy"] != "tigergraph" {
-		return false
-	}
-	var upstreams []string
-	list, _ := handler["upstreams"].([]any)
-	for _, one := range list {
-		upstream, _ := one.(map[string]any)
-		dial, _ := upstream["dial"].(string)
-		upstreams = append(upstreams, dial)
-	}
-	if !slices.Equal(upstreams, dials) {
-		return false
-	}
-	own, err := json.Marshal(settings)
-	other := new(Policy)
-	if err != nil || json.Unmarshal(own, other) != nil {
-		return false
-	}
-	read, err := json.Marshal(other)
-	return err == nil && sameJSON(read, policy)
-}
-
-// sameJSON reports whether two texts say the same.
-func sameJSON(a, b json.RawMessage) bool {
-	normal := func(text json.RawMessage) string {
-		var value any
-		if json.Unmarshal(text, &value) != nil {
-			return ""
-		}
-		ordered, _ := json.Marshal(value)
-		return string(ordered)
-	}
-	return normal(a) == normal(b)
 }
 
 // warn says which settings can hardly be meant.
@@ -310,46 +237,44 @@ func (p *Policy) warnOfNothing() {
 	if p.checker == nil && p.FailClosed {
 		none("fail_closed", "without checks no node is found to be down")
 	}
-	if len(p.host.Upstreams) == 1 && !p.dynamic && (p.Weights != nil || p.Backup != nil) {
-		none("weight", "there is only one node")
+	if len(p.host.Upstreams) == 1 && !p.dynamic {
+		for option, set := range map[string]bool{"weight": p.Weights != nil && !p.isRetired(), "fallback": p.fallback != nil} {
+			if set {
+				none(option, "there is only one node")
+			}
+		}
 	}
 }
 
 // warnOfSharedCookie warns if a browser can get cookies of one name from two policies
-// that have different nodes: each costs it its session with the other.
+// that do not understand each other's: each costs it its session with the other.
 func (p *Policy) warnOfSharedCookie(other *Policy) {
 	if p.cookie == nil || other.cookie == nil || p.host == nil || other.host == nil || p.cookie.name != other.cookie.name ||
-		p.cookie.plain.Path != other.cookie.plain.Path || p.cookie.plain.Domain != other.cookie.plain.Domain || p.pool == other.pool {
+		!p.cookieScope().Meets(other.cookieScope()) {
 		return
 	}
-	if p.cookie.plain.Domain == "" && !meet(p.site.hosts, other.site.hosts) {
+	fields := []zap.Field{zap.String("cookie", p.cookie.name), zap.String("other_site", other.site.name)}
+	if p.pool != other.pool {
+		p.warnOf("cookie name", "another policy with other nodes gives browsers a cookie of the same name, so that each costs the other's users their sessions: "+
+			"write 'cluster <name>' in one of them, or give its cookie another name",
+			append(fields, zap.String("nodes", p.pool), zap.String("other_nodes", other.pool))...)
 		return
 	}
-	p.warnOf("cookie name", "another policy with other nodes gives browsers a cookie of the same name, so that each costs the other's users their sessions: "+
-		"write 'cluster <name>' in one of them, or give its cookie another name",
-		zap.String("cookie", p.cookie.name), zap.String("other_site", other.site.name), zap.String("nodes", p.pool), zap.String("other_nodes", other.pool))
+	if p.cookie.lifetime != other.cookie.lifetime || !slices.EqualFunc(p.keys, other.keys, bytes.Equal) {
+		p.warnOf("cookie secret", "another policy with the same nodes gives browsers a cookie of the same name, but made with another secret or lifetime, "+
+			"so that each costs the other's users their sessions: write the same in both, or give one of the cookies another name", fields...)
+	}
 }
 
-// meet reports whether a browser can get the cookies of both sites.
-func meet(hosts, others []string) bool {
-	if len(hosts) == 0 || len(others) == 0 {
-		return true
-	}
-	for _, host := range hosts {
-		for _, other := range others {
-			if includes(host, other) || includes(other, host) {
-				return true
-			}
-		}
-	}
-	return false
+// cookieScope returns where browsers show the policy's cookie.
+func (p *Policy) cookieScope() affinity.Scope {
+	return affinity.Scope{Hosts: p.site.hosts, Domain: p.cookie.plain.Domain, Path: p.cookie.plain.Path}
 }
 
-// includes reports whether a host of a site, perhaps with wildcards for
-// labels, includes another.
-func includes(pattern, host string) bool {
-	labels, others := strings.Split(strings.ToLower(pattern), "."), strings.Split(strings.ToLower(host), ".")
-	return slices.EqualFunc(labels, others, func(label, other string) bool { return label == "*" || label == other })
+// isRetired reports whether a node is given no weight, which has an effect on a single
+// one too.
+func (p *Policy) isRetired() bool {
+	return slices.Contains(slices.Collect(maps.Values(p.Weights)), 0)
 }
 
 // dialsOf returns the addresses of a proxy's upstreams.

@@ -28,6 +28,8 @@ func TestCommand(t *testing.T) {
 	t.Run("asks the server", caddy.testAsking)
 	t.Run("ready says what is still wrong", caddy.testReady)
 	t.Run("drain and ready wait", caddy.testWaiting)
+	t.Run("a slip of the pen", caddy.testSlips)
+	t.Run("switches", caddy.testSwitching)
 	t.Run("status goes on", caddy.testWatch)
 	t.Run("cannot ask", caddy.testNobodyToAsk)
 	t.Run("check", caddy.testCheck)

@@ -2,16 +2,18 @@ package fleet
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"strconv"
-	"strings"
 	"time"
 )
 
 // Word is what the operator said at run time: which nodes drain, and which clusters
 // are the active ones. Edges that share a storage share it.
 type Word struct {
+	// Format is that of the text, so that an edge which knows less than the others does
+	// not write over what it cannot read.
+	Format int `json:"format,omitempty"`
 	// Version counts the changes.
 	Version int64 `json:"version"`
 	// Drains are the drains by the address of the node.
@@ -47,17 +49,43 @@ type Switch struct {
 	DrainUntil *time.Time `json:"drain_until,omitempty"`
 }
 
+// format is the newest one that is known.
+const format = 1
+
+// mostVersions is more than anybody says, and far from where numbers end.
+const mostVersions = 1 << 53
+
 // ParseWord reads what Encode wrote.
 func ParseWord(text []byte) (Word, error) {
-	var w Word
-	if err := json.Unmarshal(text, &w); err != nil {
-		return Word{}, fmt.Errorf("what the operator said is not well-formed: %w", err)
+	var read *Word
+	if err := json.Unmarshal(text, &read); err != nil {
+		return Word{}, malformed(err)
 	}
-	return w, nil
+	switch {
+	case read == nil:
+		return Word{}, malformed(errors.New("it is null"))
+	case read.Format > format:
+		return Word{}, fmt.Errorf("what the operator said has the format %d of a newer version of this plugin, and this one knows %d: update this edge", read.Format, format)
+	case read.Version < 0 || read.Version > mostVersions:
+		return Word{}, malformed(fmt.Errorf("its version is %d", read.Version))
+	}
+	for name, said := range read.Switches {
+		if said.Number < 1 || said.Number > read.Version {
+			return Word{}, malformed(fmt.Errorf("the switch to %q has the number %d", name, said.Number))
+		}
+	}
+	return *read, nil
+}
+
+// malformed says what to do about a text that makes no sense. Edges that run know
+// what it said, and write it anew.
+func malformed(err error) error {
+	return fmt.Errorf("what the operator said is not well-formed: %w; remove the file, and give the command again", err)
 }
 
 // Encode returns the word as it is stored.
 func (w Word) Encode() ([]byte, error) {
+	w.Format = format
 	text, err := json.MarshalIndent(w, "", "\t")
 	if err != nil {
 		return nil, fmt.Errorf("encoding what the operator said: %w", err)
@@ -110,6 +138,34 @@ func (w Word) Switched(cluster string, drain time.Duration, now time.Time) Word 
 	return w
 }
 
+// Redrained returns the word with another end of the drain that a switch to a cluster,
+// the active one, began; 0 is at once. It never begins a drain: the sessions of the
+// cluster before have ended.
+func (w Word) Redrained(cluster string, drain time.Duration, now time.Time) Word {
+	w = w.next(now)
+	said := w.Switches[cluster]
+	if said.DrainUntil == nil || !now.Before(*said.DrainUntil) {
+		return w
+	}
+	said.DrainUntil = nil
+	if drain > 0 {
+		until := now.UTC().Round(0).Add(drain)
+		said.DrainUntil = &until
+	}
+	w.Switches[cluster] = said
+	return w
+}
+
+// Newest returns the name of the cluster that was switched to last, "" if none was.
+func (w Word) Newest() (name string) {
+	for other, said := range w.Switches {
+		if said.Number > w.Switches[name].Number {
+			name = other
+		}
+	}
+	return name
+}
+
 // next returns a copy of the next version, without the drains that are over.
 func (w Word) next(now time.Time) Word {
 	w = w.Clone()
@@ -148,21 +204,4 @@ func (w Word) Active(names []string, now time.Time) (active, kept int, until tim
 		kept, until = previous, *end
 	}
 	return active, kept, until
-}
-
-// Brief returns a duration as people write it: 1h rather than 1h0m0s, and whole days
-// from two on.
-func Brief(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d%day == 0 && d.Abs() >= 2*day {
-		return strconv.FormatInt(int64(d/day), 10) + "d"
-	}
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }

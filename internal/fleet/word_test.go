@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -27,6 +28,10 @@ func TestWhichClusterIsActive(t *testing.T) {
 		"and may begin one of its own":                       {func(w Word) Word { return w.Switched("dr", 0, noon).Switched("primary", time.Hour, at(1)) }, at(2), 0, 1},
 		"a second switch drains the one before it":           {func(w Word) Word { return w.Switched("dr", 0, noon).Switched("green", time.Hour, at(1)) }, at(2), 2, 1},
 		"a switch to what nobody here knows changes nothing": {func(w Word) Word { return w.Switched("blue", time.Hour, noon) }, noon, 0, -1},
+		"one to the active cluster ends the drain":           {func(w Word) Word { return w.Switched("dr", time.Hour, noon).Redrained("dr", 0, at(1)) }, at(2), 1, -1},
+		"or gives it another end":                            {func(w Word) Word { return w.Switched("dr", time.Hour, noon).Redrained("dr", 2*time.Hour, at(1)) }, at(90), 1, 0},
+		"but begins none":                                    {func(w Word) Word { return w.Switched("dr", 0, noon).Redrained("dr", time.Hour, at(1)) }, at(2), 1, -1},
+		"and no second one":                                  {func(w Word) Word { return w.Switched("dr", time.Hour, noon).Redrained("dr", time.Hour, at(60)) }, at(61), 1, -1},
 		"one to what is active already drains nothing":       {func(w Word) Word { return w.Switched("primary", time.Hour, noon) }, noon, 0, -1},
 	} {
 		active, kept, _ := test.word(Word{}).Active(names, test.when)
@@ -43,11 +48,32 @@ func TestAWordIsReadAsItWasWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	read, err := ParseWord(text)
-	if err != nil || !reflect.DeepEqual(read, w) {
+	w.Format = read.Format
+	if err != nil || read.Format == 0 || !reflect.DeepEqual(read, w) {
 		t.Errorf("%+v, %v; want %+v", read, err, w)
 	}
-	if _, err := ParseWord([]byte(`{"version":`)); err == nil {
-		t.Error("half a word was read")
+}
+
+func TestWhatIsNoWordIsRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                "not well-formed",
+		`{"version":`:                     "not well-formed",
+		"null":                            "not well-formed",
+		"[]":                              "not well-formed",
+		`{"version":"7"}`:                 "not well-formed",
+		`{"version":-1}`:                  "its version is -1",
+		`{"version":9223372036854775807}`: "its version is",
+		`{"format":2,"new":1}`:            "newer version of this plugin",
+		`{"version":3,"switches":{"dr":{"number":4}}}`: `the switch to "dr" has the number 4`,
+		`{"version":3,"switches":{"dr":{}}}`:           `the switch to "dr" has the number 0`,
+	} {
+		if w, err := ParseWord([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %+v, %v; want %q", text, w, err, want)
+		}
+	}
+	// An edge with an older version wrote no format.
+	if w, err := ParseWord([]byte(`{"version":3,"switches":{"dr":{"number":3}}}`)); err != nil || w.Newest() != "dr" {
+		t.Errorf("%+v, %v", w, err)
 	}
 }
 

@@ -1,0 +1,130 @@
+package tigergraph
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/certmagic"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
+)
+
+// provisionedPolicy returns a policy with a standby, whose app has not started, with
+// this folder for a storage.
+func provisionedPolicy(t *testing.T, storage string) *Policy {
+	t.Helper()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		Admin:      &caddy.AdminConfig{Disabled: true},
+		StorageRaw: json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, storage)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", []byte(`{"upstreams":[{"dial":"m1:14240"},{"dial":"m4:14240"}],"load_balancing":{
+		"selection_policy":{"policy":"tigergraph","standby":[{"name":"dr","nodes":["m4:14240"]}],"health_check_off":true,"cookie":{"secrets":["0123456789abcdef"]}}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return module.(*reverseproxy.Handler).LoadBalancing.SelectionPolicy.(*Policy)
+}
+
+// The server may get requests before the app has started: apps start in random order.
+func TestTheActiveClusterIsKnownBeforeTheAppStarts(t *testing.T) {
+	storage := t.TempDir()
+	text, err := fleet.Word{}.Switched("dr", time.Hour, time.Now()).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&certmagic.FileStorage{Path: storage}).Store(context.Background(), wordPath, text); err != nil {
+		t.Fatal(err)
+	}
+	p := provisionedPolicy(t, storage)
+	if r := p.roster.Load(); r.active != 1 || r.kept != 0 || len(r.homes.indexes) != 1 || r.homes.indexes[0] != 1 {
+		t.Errorf("cluster %d is active, %d keeps its sessions, and clients belong to %v", r.active, r.kept, r.homes.indexes)
+	}
+	if err := p.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What ends a drain is set back with the clock, and ends with the policy.
+func TestTheDrainOfAClusterEndsWhenItsTimeIsOver(t *testing.T) {
+	p := provisionedPolicy(t, t.TempDir())
+	later := time.Now().Add(time.Hour)
+	word := fleet.Word{}.Switched("dr", 2*time.Hour, later.Add(-2*time.Hour).Add(50*time.Millisecond))
+	p.app.operator.Learn(word)
+	p.useClusters(word, later) // as if it were later: the timer fires when much is left
+	p.mu.Lock()
+	first := p.keepTimer
+	p.mu.Unlock()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		timer := p.keepTimer
+		p.mu.Unlock()
+		if timer != nil && timer != first {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("after the clock was set back nothing ends the drain")
+		}
+	}
+	if r := p.roster.Load(); r.kept != 0 {
+		t.Errorf("cluster %d keeps its sessions", r.kept)
+	}
+	if err := p.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	p.useClusters(word, later)
+	if p.keepTimer != nil {
+		t.Error("a policy that is gone waits for the end of a drain")
+	}
+}
+
+// counting is a storage that counts what is read of it.
+type counting struct {
+	certmagic.Storage
+	loads atomic.Int64
+}
+
+func (c *counting) Load(ctx context.Context, key string) ([]byte, error) {
+	c.loads.Add(1)
+	return c.Storage.Load(ctx, key)
+}
+
+func TestNothingIsReadWhileTheOperatorSaysNothing(t *testing.T) {
+	p := provisionedPolicy(t, t.TempDir())
+	app := p.app
+	storage := &counting{Storage: app.operator.Storage.(wordStorage).Storage}
+	app.operator.Storage = wordStorage{storage}
+	for range 10 {
+		app.followWord(app.ctx)
+	}
+	if n := storage.loads.Load(); n != 0 {
+		t.Errorf("a word that was never said was read %d times", n)
+	}
+	say := func(other certmagic.Storage, version int64) {
+		text, err := fleet.Word{Version: version}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Store(context.Background(), wordPath, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say(storage.Storage, 10)
+	for range 10 {
+		app.followWord(app.ctx)
+	}
+	if n := storage.loads.Load(); n != 1 || app.operator.Known().Version != 10 {
+		t.Errorf("one word was read %d times, and the version is %d", n, app.operator.Known().Version)
+	}
+	if err := p.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+}
