@@ -11,37 +11,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
 )
-
-// linesOfTheUser are the variables of the image that hold lines of a Caddyfile, which
-// only the whole Caddyfile can say whether they are right.
-var linesOfTheUser = []string{"TIGERGRAPH_OPTIONS", "COOKIE_OPTIONS", "SITE_DIRECTIVES", "GLOBAL_OPTIONS"}
-
-// blameLines names in an error the variable whose lines are to blame for it: the one
-// without which the Caddyfile would be right, or would have another fault. The
-// function adapts the Caddyfile without a variable.
-func blameLines(err error, adaptWithout func(name string) error) error {
-	for _, name := range linesOfTheUser {
-		if os.Getenv(name) == "" {
-			continue
-		}
-		if without := adaptWithout(name); without == nil || withoutLine(without) != withoutLine(err) {
-			return fmt.Errorf("the environment variable %s is wrong: %w", name, err)
-		}
-	}
-	return err
-}
-
-// withoutLine returns an error's text without the line at its end, which another
-// variable's lines move.
-func withoutLine(err error) string {
-	text, _, _ := strings.Cut(err.Error(), ", at ")
-	return text
-}
 
 // checkKeyFile wants a file that holds a cookie's key.
 func checkKeyFile(value string) error {
-	if err := checkFiles(1)(value); err != nil {
+	if err := environment.CheckFiles(1)(value); err != nil {
 		return err
 	}
 	content, err := os.ReadFile(strings.TrimSpace(value))
@@ -65,7 +41,7 @@ func checkCookieKeyFile(value string) error {
 // checkInternalPort refuses a port that the image publishes, or the site listens on:
 // what it shows is for nobody outside.
 func checkInternalPort(value string) error {
-	if err := checkPort(value); err != nil {
+	if err := environment.CheckPort(value); err != nil {
 		return err
 	}
 	port := strings.TrimPrefix(value, ":")
@@ -91,7 +67,7 @@ func checkStatusPort(value string) error {
 
 // checkAdmin wants an address that the admin endpoint can listen on.
 func checkAdmin(value string) error {
-	if err := checkWord(value); err != nil {
+	if err := environment.CheckWord(value); err != nil {
 		return err
 	}
 	if value == "off" {
