@@ -37,7 +37,7 @@ type App struct {
 	switched string // the cluster that was made known last as the active one
 	stop     context.CancelFunc
 	released bool
-	outbox   *outbox
+	outbox   *fleet.Outbox
 }
 
 // liveApps are those that have started, the newest last: during a reload two, and

@@ -54,7 +54,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
 	a.events = events.(*caddyevents.App)
-	a.outbox = newOutbox(a.emit, a.logger)
+	a.outbox = fleet.NewOutbox(subscribers{a})
 	if err := a.events.On("started", startHandler{a}); err != nil {
 		return fmt.Errorf("subscribing to the event 'started': %w", err)
 	}
@@ -105,9 +105,9 @@ func (a *App) Stop() error {
 	for _, policy := range a.allPolicies() {
 		policy.stopProbes()
 	}
-	left := a.outbox.end()
+	left := a.outbox.End()
 	if newest := liveApps.newest(); newest != nil {
-		newest.outbox.add(left...)
+		newest.outbox.Add(left...)
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ type startHandler struct{ app *App }
 
 // Handle implements caddyevents.Handler.
 func (h startHandler) Handle(context.Context, caddy.Event) error {
-	h.app.outbox.open()
+	h.app.outbox.Open()
 	return nil
 }
 
@@ -183,6 +183,24 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
+// subscribers are those of Caddy's events app.
+type subscribers struct{ app *App }
+
+// Emit implements fleet.Subscribers.
+func (s subscribers) Emit(event fleet.Event) { s.app.events.Emit(s.app.ctx, event.Name, event.Data()) }
+
+// Panicked implements fleet.Subscribers.
+func (s subscribers) Panicked(event fleet.Event, value any, stack []byte) {
+	s.app.logger.Error("subscriber of an event panicked", zap.String("event", event.Name), zap.String("node", event.Node),
+		zap.Any("error", value), zap.ByteString("stack", stack))
+}
+
+// Lost implements fleet.Subscribers.
+func (s subscribers) Lost(event fleet.Event) {
+	s.app.logger.Error("event is lost: its subscribers are too slow",
+		zap.String("event", event.Name), zap.String("node", event.Node), zap.String("service", event.Service))
+}
+
 // Interface guards
 var (
 	_ caddy.App          = (*App)(nil)
@@ -193,8 +211,3 @@ var (
 	_ caddyevents.Handler = startHandler{}
 	_ caddyevents.Handler = stopHandler{}
 )
-
-// emit tells the subscribers of the app's configuration.
-func (a *App) emit(event nodeEvent) {
-	a.events.Emit(a.ctx, event.name, event.data())
-}

@@ -194,7 +194,7 @@ func (a *App) noteSwitch(to, from string) {
 	a.switched = to
 	a.mu.Unlock()
 	if !again {
-		a.outbox.add(nodeEvent{name: "cluster_switched", cluster: to, before: from})
+		a.outbox.Add(fleet.Event{Name: "cluster_switched", Cluster: to, Before: from})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -70,14 +71,14 @@ func (l lease) Changed(s service.Service, change health.Change) {
 	switch change.Verdict {
 	case health.Down:
 		l.app.logger.Warn("node is down", l.fields(s, zap.Int("streak", change.Streak), zap.String("last_error", change.LastError()))...)
-		l.app.outbox.add(nodeEvent{name: "node_down", node: l.address, service: s.String()})
+		l.app.outbox.Add(fleet.Event{Name: "node_down", Node: l.address, Service: s.String()})
 	case health.Up:
 		fields := l.fields(s, zap.Int("streak", change.Streak))
 		if change.From == health.Down {
 			fields = append(fields, zap.Duration("was_down", change.Lasted))
 		}
 		l.app.logger.Info("node is up", fields...)
-		l.app.outbox.add(nodeEvent{name: "node_up", node: l.address, service: s.String()})
+		l.app.outbox.Add(fleet.Event{Name: "node_up", Node: l.address, Service: s.String()})
 		for _, policy := range l.app.allPolicies() {
 			policy.noteClosed(s)
 		}
