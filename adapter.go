@@ -133,7 +133,7 @@ func checkNodeList(value string) error {
 
 func checkCookieKey(value string) error {
 	if looksLikePlaceholder(value) {
-		return errors.New("it must be the key itself, for a placeholder in it is not expanded; to read the key from a file, write 'cookie { secret {file.<path>} }' into TIGERGRAPH_OPTIONS")
+		return errors.New("it must be the key itself, for a placeholder in it is not expanded; to read the key from a file, set COOKIE_KEY_FILE to its path (for the previous key PREVIOUS_COOKIE_KEY_FILE)")
 	}
 	if len(value) < shortestKey {
 		return fmt.Errorf("it has %d characters, and must have at least %d; make one with 'openssl rand -hex 32'", len(value), shortestKey)
