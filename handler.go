@@ -87,6 +87,7 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if asyncquery.IsSubmit(r) {
 		ww.submission = new(asyncquery.Response)
 	}
+	mapGraphAndQuery(r)
 	forgetAnswers(r)
 	body := keepUpload(r)
 	returned := false

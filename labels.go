@@ -1,6 +1,8 @@
 package tigergraph
 
 import (
+	"net/http"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
@@ -27,7 +29,55 @@ const (
 	nodePlaceholder     = "http.tigergraph.node"
 	servicePlaceholder  = "http.tigergraph.service"
 	affinityPlaceholder = "http.tigergraph.affinity"
+	graphPlaceholder    = "http.tigergraph.graph"
+	queryPlaceholder    = "http.tigergraph.query"
 )
+
+// The graph and the installed query that a RESTPP request names are found out when
+// somebody asks for them. The middleware can afford a function that knows the request.
+// A policy without it has the request itself as their values, which costs no allocation.
+type (
+	graphOfRequest http.Request
+	queryOfRequest http.Request
+)
+
+// String returns the graph.
+func (r *graphOfRequest) String() string {
+	graph, _ := service.GraphAndQuery(r.URL.Path, r.URL.RawQuery)
+	return graph
+}
+
+// String returns the query.
+func (r *queryOfRequest) String() string {
+	_, query := service.GraphAndQuery(r.URL.Path, r.URL.RawQuery)
+	return query
+}
+
+// mapGraphAndQuery sets their placeholders for the middleware.
+func mapGraphAndQuery(r *http.Request) {
+	replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	if service.Of(r.URL.Path) != service.RESTPP {
+		replacer.Map(noGraphAndQuery)
+		return
+	}
+	replacer.Map(func(key string) (any, bool) {
+		switch key {
+		case graphPlaceholder:
+			return (*graphOfRequest)(r).String(), true
+		case queryPlaceholder:
+			return (*queryOfRequest)(r).String(), true
+		}
+		return nil, false
+	})
+}
+
+// noGraphAndQuery are their values for other services.
+func noGraphAndQuery(key string) (any, bool) {
+	return "", key == graphPlaceholder || key == queryPlaceholder
+}
 
 // label sets the placeholders, and counts the choice.
 func (c *call) label(m *member, why balance.Reason) {
@@ -35,6 +85,10 @@ func (c *call) label(m *member, why balance.Reason) {
 	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
+	}
+	if _, mapped := c.writer.(*responseWriter); !mapped && !c.again && c.service == service.RESTPP {
+		replacer.Set(graphPlaceholder, (*graphOfRequest)(c.request))
+		replacer.Set(queryPlaceholder, (*queryOfRequest)(c.request))
 	}
 	// Handing over a function that exists already costs a fifth of three calls of
 	// Set, each of which locks. But what is set comes before what functions say,
@@ -64,7 +118,10 @@ func (m *member) usualPlaceholders() (usual usualPlaceholders) {
 				case affinityPlaceholder:
 					return reasonLabels[why], true
 				}
-				return nil, false
+				if service.Service(s) == service.RESTPP {
+					return nil, false
+				}
+				return noGraphAndQuery(key)
 			}
 		}
 	}
