@@ -266,7 +266,7 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	}
 	v.chosen = c.roster.byPool[d.Node]
 	if v.left != nil && v.left != v.chosen {
-		v.left.requests.countRetry(v.left.address, c.service)
+		v.left.requests.countRetry(c.service)
 	}
 	v.left = nil
 	if v.chosen == v.pinned && v.current && !v.several {
@@ -276,7 +276,7 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	}
 	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
 		v.displaced = true
-		displacedTotal.WithLabelValues(v.pinned.address).Inc()
+		v.pinned.requests.ifKnown(func() { displacedTotal.WithLabelValues(v.pinned.address).Inc() })
 	}
 	if v.chosen == v.pinned || v.chosen == v.session {
 		v.chosen.noteSession()

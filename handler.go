@@ -148,6 +148,9 @@ func (w *responseWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// knowsRequest implements requestKnower.
+func (*responseWriter) knowsRequest() {}
+
 // What makes the server write the header by itself would pass by our WriteHeader.
 func (w *responseWriter) writeHeader() {
 	if !w.wroteHeader {

@@ -33,27 +33,13 @@ const (
 	queryPlaceholder    = "http.tigergraph.query"
 )
 
-// The graph and the installed query that a RESTPP request names are found out when
-// somebody asks for them. The middleware can afford a function that knows the request.
-// A policy without it has the request itself as their values, which costs no allocation.
-type (
-	graphOfRequest http.Request
-	queryOfRequest http.Request
-)
+// requestKnower is the writer of a middleware that has set the placeholders of the graph
+// and the query.
+type requestKnower interface{ knowsRequest() }
 
-// String returns the graph.
-func (r *graphOfRequest) String() string {
-	graph, _ := service.GraphAndQuery(r.URL.Path, r.URL.RawQuery)
-	return graph
-}
-
-// String returns the query.
-func (r *queryOfRequest) String() string {
-	_, query := service.GraphAndQuery(r.URL.Path, r.URL.RawQuery)
-	return query
-}
-
-// mapGraphAndQuery sets their placeholders for the middleware.
+// mapGraphAndQuery sets the placeholders of the graph and the query, which are found out
+// when somebody asks for them. The middleware can afford a function that knows the
+// request; a policy without it sets the request itself, which costs no allocation.
 func mapGraphAndQuery(r *http.Request) {
 	replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -66,9 +52,9 @@ func mapGraphAndQuery(r *http.Request) {
 	replacer.Map(func(key string) (any, bool) {
 		switch key {
 		case graphPlaceholder:
-			return (*graphOfRequest)(r).String(), true
+			return (*service.GraphOf)(r).String(), true
 		case queryPlaceholder:
-			return (*queryOfRequest)(r).String(), true
+			return (*service.QueryOf)(r).String(), true
 		}
 		return nil, false
 	})
@@ -81,14 +67,14 @@ func noGraphAndQuery(key string) (any, bool) {
 
 // label sets the placeholders, and counts the choice.
 func (c *call) label(m *member, why balance.Reason) {
-	m.selections.count(m.address, c.service, why)
+	m.selections.count(&m.requests.nodeSeries, c.service, why)
 	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
 	}
-	if _, mapped := c.writer.(*responseWriter); !mapped && !c.again && c.service == service.RESTPP {
-		replacer.Set(graphPlaceholder, (*graphOfRequest)(c.request))
-		replacer.Set(queryPlaceholder, (*queryOfRequest)(c.request))
+	if _, mapped := c.writer.(requestKnower); !mapped && !c.again && c.service == service.RESTPP {
+		replacer.Set(graphPlaceholder, (*service.GraphOf)(c.request))
+		replacer.Set(queryPlaceholder, (*service.QueryOf)(c.request))
 	}
 	// Handing over a function that exists already costs a fifth of three calls of
 	// Set, each of which locks. But what is set comes before what functions say,

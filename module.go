@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -225,6 +226,9 @@ func (a *App) refreshOnce(now time.Time) (wait time.Duration) {
 	defer a.recover("refreshing the nodes")
 	a.memories.queries.Tidy()
 	a.memories.sessions.Tidy()
+	for _, n := range a.allNodes() {
+		n.requests.noteTraffic(now)
+	}
 	for _, policy := range a.allPolicies() {
 		wait = min(wait, policy.renewTokens(now))
 		policy.forget(now)
@@ -282,6 +286,13 @@ func (a *App) allPolicies() []*Policy {
 	return slices.Clone(a.policies)
 }
 
+// allNodes returns the nodes of the app.
+func (a *App) allNodes() []*node {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Values(a.nodes))
+}
+
 // node returns the node with this address for a member of a policy.
 func (a *App) node(address string) *node {
 	a.mu.Lock()
@@ -320,11 +331,13 @@ func (a *App) acquire(address string) *node {
 		return known
 	}
 	if a.released {
-		return &node{address: address}
+		n := &node{address: address, requests: newRequestCounters(address)}
+		n.requests.leave()
+		return n
 	}
 	pooled, _, _ := nodes.LoadOrNew(address, func() (caddy.Destructor, error) { // which never fails
 		displacedTotal.WithLabelValues(address) // increase() sees nothing of a series that begins with what it counts
-		return &node{address: address}, nil
+		return &node{address: address, requests: newRequestCounters(address)}, nil
 	})
 	a.nodes[address] = pooled.(*node)
 	a.nodes[address].follow(a.operator.known(), time.Now())

@@ -21,7 +21,7 @@ var nodes = caddy.NewUsagePool()
 type node struct {
 	address  string
 	draining atomic.Bool // at run time, beside what configurations say
-	requests requestCounters
+	requests *requestCounters
 	// session is when a session was last used while the node drained, in nanoseconds
 	// since 1970.
 	session atomic.Int64
@@ -124,7 +124,6 @@ func (n *node) Destruct() error {
 	n.stopTimer()
 	n.setDraining(false, "no configuration uses the node any more")
 	n.mu.Unlock()
-	forgetSelections(n.address)
-	forgetRequests(n.address)
+	n.requests.leave(forgetSelections, forgetRequests)
 	return nil
 }

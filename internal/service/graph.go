@@ -1,6 +1,7 @@
 package service
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 )
@@ -39,6 +40,24 @@ func GraphAndQuery(decoded, rawQuery string) (graph, query string) {
 		graph = parameter(rawQuery, "graph_name")
 	}
 	return graph, query
+}
+
+// GraphOf and QueryOf are requests as values whose text is what they name.
+type (
+	GraphOf http.Request
+	QueryOf http.Request
+)
+
+// String returns the graph.
+func (r *GraphOf) String() string {
+	graph, _ := GraphAndQuery(r.URL.Path, r.URL.RawQuery)
+	return graph
+}
+
+// String returns the query.
+func (r *QueryOf) String() string {
+	_, query := GraphAndQuery(r.URL.Path, r.URL.RawQuery)
+	return query
 }
 
 // parameter returns the first value of a parameter in a query string, "" if it has none
