@@ -29,8 +29,8 @@ var spreadCases = []spreadCase{
 	},
 	{
 		name: "spread-pause", label: "one of three nodes stops for 2 s", rate: 200, hosts: 60,
-		begin: func(c *cluster) error { return pause(c.processes[0].pid()) },
-		end:   func(c *cluster) error { return resume(c.processes[0].pid()) },
+		begin:  func(c *cluster) error { return pause(c.processes[0].pid()) },
+		end:    func(c *cluster) error { return resume(c.processes[0].pid()) },
 		passes: true,
 	},
 }
@@ -41,8 +41,8 @@ const (
 	spreadClients = 5 * 3 * pacedAtOnce
 )
 
-// stop is how long a node stops for: 2 s, or less where all faults are short.
-func (b *benchmark) stop() time.Duration { return min(2*time.Second, b.fault/10) }
+// pauseTime is how long a node stops for: 2 s, or less where all faults are short.
+func (b *benchmark) pauseTime() time.Duration { return min(2*time.Second, b.fault/10) }
 
 // spreadContenders are the proxies, and those that are made for this.
 func (b *benchmark) spreadContenders() []contender {
@@ -128,9 +128,9 @@ func (b *benchmark) measureSpread(ctx context.Context, c spreadCase) ([]figure, 
 // spreadTime is how long a run is.
 func (b *benchmark) spreadTime(c spreadCase) time.Duration {
 	if c.passes {
-		return max(b.duration, 3*b.stop())
+		return max(b.duration, 3*b.pauseTime())
 	}
-	return max(b.duration, b.stop())
+	return max(b.duration, b.pauseTime())
 }
 
 // ask has programs ask their queries in one run.
@@ -141,11 +141,11 @@ func (b *benchmark) ask(ctx context.Context, c spreadCase, to target, prefix str
 		faults := make(chan error, 1)
 		go func() {
 			if c.passes {
-				sleep(ctx, b.stop()/2)
+				sleep(ctx, b.pauseTime()/2)
 			}
 			err := c.begin(b.cluster)
 			if c.passes {
-				sleep(ctx, b.stop())
+				sleep(ctx, b.pauseTime())
 			} else {
 				<-ctx.Done()
 			}
@@ -154,7 +154,7 @@ func (b *benchmark) ask(ctx context.Context, c spreadCase, to target, prefix str
 		defer func() {
 			cancel()
 			err = errors.Join(err, <-faults)
-			sleep(context.WithoutCancel(ctx), b.stop()/2) // what still waits at the node is answered
+			sleep(context.WithoutCancel(ctx), b.pauseTime()/2) // what still waits at the node is answered
 		}()
 	}
 	programs := &programs{to: to, hosts: c.hosts, prefix: prefix, patience: b.patience}
