@@ -32,7 +32,7 @@ var (
 
 	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caddy_tigergraph_requests_total",
-		Help: "Attempts to have a node answer a request, by the status of the answer; 'error' if there was none, 'canceled' if the client left.",
+		Help: "Attempts to have a node answer a request, by the status of the answer, or its class where that is unusual; 'error' if there was none, 'canceled' if the client left.",
 	}, []string{"node", "service", "code"})
 
 	requestDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
