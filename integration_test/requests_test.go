@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -167,6 +168,28 @@ func TestASickNodesStatusesMakeFewSeries(t *testing.T) {
 	counted := requestsTo(e.scrape(), nodes[0])
 	if sum := sumOf(counted); len(counted) > 40 || sum != 115 {
 		t.Errorf("%d requests in %d series: %v", sum, len(counted), counted)
+	}
+}
+
+// Go's client takes 042 for a status, and Go's server ends a connection rather than send it.
+func TestWhatIsNoStatusIsAnsweredForByTheEdge(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	e := newEdge(t)
+	e.load(withMetrics("tigergraph " + addresses(nodes) + " {\nhealth_check off\n}"))
+	b := e.stranger(2)
+	for _, status := range []string{"000", "042", "099"} {
+		nodes[0].SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Raw, Body: "HTTP/1.1 " + status + " Odd\r\nContent-Length: 0\r\n\r\n", Path: "/restpp/query"})
+		for _, length := range []int{0, 10, 100 << 10} { // the longest goes the way of Go's client
+			if a := b.do(http.MethodPost, "/restpp/query/social/q", bytes.Repeat([]byte("x"), length)); a.StatusCode != http.StatusBadGateway {
+				t.Errorf("the status %s to a body of %d bytes was answered %d", status, length, a.StatusCode)
+			}
+		}
+	}
+	if counted := requestsTo(e.scrape(), nodes[0]); counted["error"] != 9 || len(counted) != 1 {
+		t.Errorf("counted are %v", counted)
+	}
+	if lost := e.logs("panic"); len(lost) > 0 {
+		t.Error(lost[0])
 	}
 }
 
