@@ -23,7 +23,7 @@ import (
 
 // loadPolicy provisions a proxy and returns it with its policy, and what ends
 // their context. It is started as far as the plugin is concerned.
-func loadPolicy(t *testing.T, settings string, dials ...string) (*Policy, context.CancelFunc) {
+func loadPolicy(t testing.TB, settings string, dials ...string) (*Policy, context.CancelFunc) {
 	t.Helper()
 	base, err := caddy.ProvisionContext(&caddy.Config{
 		Admin:      &caddy.AdminConfig{Disabled: true},

@@ -122,25 +122,22 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// nodeSeries keeps the series of the nodes that there are.
-type nodeSeries struct{}
+// fleetSeries keeps the series of the nodes that there are.
+type fleetSeries struct{}
 
 // NodeJoined implements fleet.Observer. It returns the counters of the node's requests.
-func (nodeSeries) NodeJoined(address string) (attached any) {
+func (fleetSeries) NodeJoined(address string) (attached any) {
 	displacedTotal.WithLabelValues(address) // increase() sees nothing of a series that begins with what it counts
-	return new(requestCounters)
+	return newRequestCounters(address)
 }
 
 // NodeLeft implements fleet.Observer.
-func (nodeSeries) NodeLeft(address string) {
-	node := prometheus.Labels{"node": address}
-	selectionsTotal.DeletePartialMatch(node)
-	displacedTotal.DeletePartialMatch(node)
-	forgetRequests(address)
+func (fleetSeries) NodeLeft(n *fleet.Node) {
+	n.Attached.(*requestCounters).leave(forgetSelections, forgetRequests)
 }
 
 // ProberJoined implements fleet.Observer.
-func (nodeSeries) ProberJoined(p *fleet.Prober) {
+func (fleetSeries) ProberJoined(p *fleet.Prober) {
 	labelled.add(p.Address)
 	for s := range service.Count {
 		if p.Checks(s) { // increase() sees nothing of a series that begins with what it counts
@@ -151,4 +148,4 @@ func (nodeSeries) ProberJoined(p *fleet.Prober) {
 }
 
 // ProberLeft implements fleet.Observer.
-func (nodeSeries) ProberLeft(p *fleet.Prober) { labelled.remove(p.Address) }
+func (fleetSeries) ProberLeft(p *fleet.Prober) { labelled.remove(p.Address) }

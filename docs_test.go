@@ -221,6 +221,7 @@ func TestEveryShippedCaddyfileKeepsSecretsOutOfTheLog(t *testing.T) {
 	first := ""
 	for _, file := range []string{
 		"example.Caddyfile", "example.reverse_proxy.Caddyfile", "deploy/docker/Caddyfile", "deploy/kubernetes/Caddyfile",
+		"deploy/helm/caddy-tigergraph/templates/_caddyfile.tpl",
 		"SECURITY.md", "docs/security.md",
 	} {
 		content, err := os.ReadFile(file)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -51,10 +52,10 @@ func (p *Policy) observe(r *http.Request, a attempt) {
 	}
 	switch {
 	case a.err == nil:
-		m.requests.count(m.Address, s, a.status, time.Since(a.started))
+		m.requests.countAnswer(s, a.status, time.Since(a.started))
 	case a.outcome == clientGone || r.Context().Err() != nil:
-		m.requests.countUnanswered(m.Address, s, codeCanceled)
+		m.requests.count(s, response.Canceled)
 	default:
-		m.requests.countUnanswered(m.Address, s, codeError)
+		m.requests.count(s, response.Failed)
 	}
 }

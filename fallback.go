@@ -66,7 +66,7 @@ func (c *call) countDisplaced(v *visit) {
 	}
 	client := browser{address: v.key, agent: xxhash.Sum64String(c.request.UserAgent()), lost: v.pinned, cookies: others.Sum64()}
 	if _, first := c.join(v, client); first {
-		displacedTotal.WithLabelValues(v.pinned.Address).Inc()
+		v.pinned.requests.ifKnown(func() { displacedTotal.WithLabelValues(v.pinned.Address).Inc() })
 	}
 }
 

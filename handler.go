@@ -88,6 +88,7 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if asyncquery.IsSubmit(r) {
 		ww.submission = new(asyncquery.Response)
 	}
+	mapGraphAndQuery(r)
 	forgetAnswers(r)
 	body := keepUpload(r)
 	returned := false
@@ -133,6 +134,9 @@ func (w *responseWriter) WriteHeader(status int) {
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
+
+// knowsRequest implements requestKnower.
+func (*responseWriter) knowsRequest() {}
 
 // What makes the server write the header by itself would pass by our WriteHeader.
 func (w *responseWriter) writeHeader() {

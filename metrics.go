@@ -29,7 +29,7 @@ var (
 
 	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caddy_tigergraph_requests_total",
-		Help: "Attempts to have a node answer a request, by the status of the answer; 'error' if there was none, 'canceled' if the client left.",
+		Help: "Attempts to have a node answer a request, by the status of the answer, or its class where that is unusual; 'error' if there was none, 'canceled' if the client left.",
 	}, []string{"node", "service", "code"})
 
 	requestDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -124,17 +124,59 @@ func (l *labelCount) remove(node string) {
 	transitionsTotal.DeletePartialMatch(label)
 }
 
+// forgetSelections deletes the series of a node that no configuration uses.
+func forgetSelections(node string) {
+	selectionsTotal.DeletePartialMatch(prometheus.Labels{"node": node})
+	displacedTotal.DeletePartialMatch(prometheus.Labels{"node": node})
+}
+
 // selectionCounters are a member's counters of selections, each made when it is
 // first needed, so that there are no series of what never happens.
 type selectionCounters [service.Count][balance.Reasons]atomic.Pointer[prometheus.Counter]
 
 // count counts a selection.
-func (c *selectionCounters) count(node string, s service.Service, why balance.Reason) {
-	counter := c[s][why].Load()
-	if counter == nil {
-		resolved := selectionsTotal.WithLabelValues(node, s.String(), why.String())
-		counter = &resolved
-		c[s][why].Store(counter)
+func (c *selectionCounters) count(of *nodeSeries, s service.Service, why balance.Reason) {
+	counter := resolved(of, &c[s][why], func() prometheus.Counter { return selectionsTotal.WithLabelValues(of.node, s.String(), why.String()) })
+	if counter != nil {
+		(*counter).Inc()
 	}
-	(*counter).Inc()
+}
+
+// nodeSeries guards the making of a node's series.
+type nodeSeries struct {
+	node string
+	mu   sync.Mutex
+	gone bool // nobody knows the node any more: a series made now would never be deleted
+}
+
+// ifKnown makes a series, unless the node is gone.
+func (n *nodeSeries) ifKnown(count func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.gone {
+		count()
+	}
+}
+
+// leave deletes the series.
+func (n *nodeSeries) leave(forget ...func(node string)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.gone = true
+	for _, forget := range forget {
+		forget(n.node)
+	}
+}
+
+// resolved returns a metric that is kept, looked up the first time; nil if the node is
+// gone.
+func resolved[M any](n *nodeSeries, kept *atomic.Pointer[M], lookUp func() M) *M {
+	if known := kept.Load(); known != nil {
+		return known
+	}
+	n.ifKnown(func() {
+		metric := lookUp()
+		kept.Store(&metric)
+	})
+	return kept.Load()
 }

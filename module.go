@@ -46,7 +46,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.readOperator()
 	pooled, _, _ := fleets.LoadOrNew("fleet", func() (caddy.Destructor, error) { // which never fails
-		return sharedFleet{fleet.New(nodeSeries{})}, nil
+		return sharedFleet{fleet.New(fleetSeries{})}, nil
 	})
 	a.fleet = pooled.(sharedFleet).Fleet
 	events, err := ctx.App("events")
@@ -129,6 +129,9 @@ func (a *App) refreshOnce(now time.Time) (wait time.Duration) {
 	wait = longestRefresh
 	defer a.recover("refreshing the nodes")
 	a.fleet.Tidy()
+	for _, n := range a.fleet.Nodes() {
+		n.Attached.(*requestCounters).noteTraffic(now)
+	}
 	for _, policy := range a.allPolicies() {
 		wait = min(wait, policy.renewTokens(now))
 		policy.forget(now)

@@ -97,11 +97,13 @@ func (a *App) observe() []observation {
 // serviceStatuses returns what is known of the node's services.
 func (m *member) serviceStatuses() map[string]serviceStatus {
 	statuses := make(map[string]serviceStatus, service.Count)
+	now := time.Now()
 	for s := range service.Count {
 		status := serviceStatus{Verdict: health.Off.String()}
 		if m.prober != nil && m.prober.Checks(s) {
 			status = checkedStatus(m.prober, s)
 		}
+		status.Traffic = m.requests.trafficOf(s, now)
 		statuses[s.String()] = status
 	}
 	return statuses

@@ -1,6 +1,8 @@
 package tigergraph
 
 import (
+	"net/http"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
@@ -27,7 +29,41 @@ const (
 	nodePlaceholder     = "http.tigergraph.node"
 	servicePlaceholder  = "http.tigergraph.service"
 	affinityPlaceholder = "http.tigergraph.affinity"
+	graphPlaceholder    = "http.tigergraph.graph"
+	queryPlaceholder    = "http.tigergraph.query"
 )
+
+// requestKnower is the writer of a middleware that has set the placeholders of the graph
+// and the query.
+type requestKnower interface{ knowsRequest() }
+
+// mapGraphAndQuery sets the placeholders of the graph and the query, which are found out
+// when somebody asks for them. The middleware can afford a function that knows the
+// request; a policy without it sets the request itself, which costs no allocation.
+func mapGraphAndQuery(r *http.Request) {
+	replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	if service.Of(r.URL.Path) != service.RESTPP {
+		replacer.Map(noGraphAndQuery)
+		return
+	}
+	replacer.Map(func(key string) (any, bool) {
+		switch key {
+		case graphPlaceholder:
+			return (*service.GraphOf)(r).String(), true
+		case queryPlaceholder:
+			return (*service.QueryOf)(r).String(), true
+		}
+		return nil, false
+	})
+}
+
+// noGraphAndQuery are their values for other services.
+func noGraphAndQuery(key string) (any, bool) {
+	return "", key == graphPlaceholder || key == queryPlaceholder
+}
 
 // usualPlaceholders are the placeholders' values, by service, for the reasons of
 // a usual first choice.
@@ -46,7 +82,10 @@ func newPlaceholders(node any) (usual usualPlaceholders) {
 				case affinityPlaceholder:
 					return reasonLabels[why], true
 				}
-				return nil, false
+				if service.Service(s) == service.RESTPP {
+					return nil, false
+				}
+				return noGraphAndQuery(key)
 			}
 		}
 	}

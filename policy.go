@@ -41,6 +41,8 @@ func init() {
 // `{http.tigergraph.node}` | The address of the chosen node
 // `{http.tigergraph.service}` | `gui`, `gsql` or `restpp`
 // `{http.tigergraph.affinity}` | Why that node: `cookie`, `client_ip`, `header`, `fallback`, `spread` (the fewest requests in flight for its weight), `session` (it knows the GSQL session), `request_id` (it alone knows the asynchronous query), `failover` (the client's own node could not be used), `moved` (to where the client was moved then), `standby` (no node of the active cluster could serve a read), `fail_open`
+// `{http.tigergraph.graph}` | The graph of a RESTPP request, empty where there is none
+// `{http.tigergraph.query}` | The installed query of a RESTPP request, empty where there is none
 type Policy struct {
 	// What keeps a client on its node:
 	//

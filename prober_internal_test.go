@@ -21,7 +21,7 @@ import (
 type otherChecker struct{ Services }
 
 func TestWhatIdentifiesAProber(t *testing.T) {
-	known := fleet.New(nodeSeries{})
+	known := fleet.New(fleetSeries{})
 	key := func(address string, transport http.RoundTripper, checker HealthChecker, check string) string {
 		t.Helper()
 		key, _, err := proberKeys(known, address, transport, checker, json.RawMessage(check))
@@ -51,7 +51,7 @@ func TestWhatIdentifiesAProber(t *testing.T) {
 }
 
 func TestWhatAVerdictOfOneProberIsTrueForAnother(t *testing.T) {
-	known := fleet.New(nodeSeries{})
+	known := fleet.New(fleetSeries{})
 	type settings struct {
 		address   string
 		transport http.RoundTripper

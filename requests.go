@@ -1,81 +1,85 @@
 package tigergraph
 
 import (
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
-
-// The codes of attempts that got no answer.
-const (
-	codeError    = 0
-	codeCanceled = 1
-)
-
-// codeLabel returns a code as metrics have it.
-func codeLabel(code int) string {
-	switch code {
-	case codeError:
-		return "error"
-	case codeCanceled:
-		return "canceled"
-	}
-	return strconv.Itoa(code)
-}
 
 // requestCounters count the attempts at a node. Each counter is found once: a request
 // that meets it again costs no look-up by label and no allocation.
-type requestCounters [service.Count]serviceCounters
+type requestCounters struct {
+	nodeSeries
+	services [service.Count]serviceCounters
+	// traffic is what the counters were in the last minutes.
+	trafficMu sync.Mutex
+	traffic   [service.Count]statuspage.Counts
+}
 
 // serviceCounters count the attempts at a node for one service.
 type serviceCounters struct {
-	mu       sync.Mutex // serializes changes of codes
 	codes    atomic.Pointer[[]codeCounter]
 	duration atomic.Pointer[prometheus.Observer]
 	retries  atomic.Pointer[prometheus.Counter]
 }
 
-// codeCounter counts the answers of one status. A service has few.
+// codeCounter counts the attempts with one code. A service has few.
 type codeCounter struct {
-	code    int
+	code    response.Code
 	counter prometheus.Counter
 }
 
-// count counts an answer.
-func (c *requestCounters) count(node string, s service.Service, status int, took time.Duration) {
-	c[s].of(node, s, status).Inc()
-	observer := c[s].duration.Load()
-	if observer == nil {
-		resolved := requestDuration.WithLabelValues(node, s.String())
-		observer = &resolved
-		c[s].duration.Store(observer)
+func newRequestCounters(node string) *requestCounters {
+	r := &requestCounters{nodeSeries: nodeSeries{node: node}}
+	for s := range r.traffic {
+		r.traffic[s].Add(time.Now(), statuspage.Count{})
 	}
-	(*observer).Observe(took.Seconds())
+	return r
 }
 
-// countUnanswered counts an attempt without an answer.
-func (c *requestCounters) countUnanswered(node string, s service.Service, code int) {
-	c[s].of(node, s, code).Inc()
+// countAnswer counts an answer.
+func (r *requestCounters) countAnswer(s service.Service, status int, took time.Duration) {
+	r.count(s, response.Code(status))
+	c := &r.services[s]
+	observer := resolved(&r.nodeSeries, &c.duration, func() prometheus.Observer { return requestDuration.WithLabelValues(r.node, s.String()) })
+	if observer != nil {
+		(*observer).Observe(took.Seconds())
+	}
 }
 
 // countRetry counts an attempt that left the node for another.
-func (c *requestCounters) countRetry(node string, s service.Service) {
-	counter := c[s].retries.Load()
-	if counter == nil {
-		resolved := retriesTotal.WithLabelValues(node, s.String())
-		counter = &resolved
-		c[s].retries.Store(counter)
+func (r *requestCounters) countRetry(s service.Service) {
+	counter := resolved(&r.nodeSeries, &r.services[s].retries, func() prometheus.Counter { return retriesTotal.WithLabelValues(r.node, s.String()) })
+	if counter != nil {
+		(*counter).Inc()
 	}
-	(*counter).Inc()
 }
 
-// of returns the counter of a code.
-func (c *serviceCounters) of(node string, s service.Service, code int) prometheus.Counter {
+// count counts an attempt.
+func (r *requestCounters) count(s service.Service, code response.Code) {
+	c := &r.services[s]
+	counter := c.find(code)
+	if counter == nil {
+		code = code.Usual()
+		counter = c.find(code)
+	}
+	if counter == nil {
+		counter = r.add(s, code)
+	}
+	if counter != nil {
+		counter.Inc()
+	}
+}
+
+// find returns the counter of a code, nil if there is none yet.
+func (c *serviceCounters) find(code response.Code) prometheus.Counter {
 	if known := c.codes.Load(); known != nil {
 		for i := range *known {
 			if (*known)[i].code == code {
@@ -83,26 +87,69 @@ func (c *serviceCounters) of(node string, s service.Service, code int) prometheu
 			}
 		}
 	}
-	return c.add(node, s, code)
+	return nil
 }
 
-// add makes a counter known.
-func (c *serviceCounters) add(node string, s service.Service, code int) prometheus.Counter {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	counter := requestsTotal.WithLabelValues(node, s.String(), codeLabel(code))
-	var known []codeCounter
-	if current := c.codes.Load(); current != nil {
-		for _, other := range *current {
-			if other.code == code {
-				return other.counter
+// add makes a counter known; it is nil if nobody knows the node any more.
+func (r *requestCounters) add(s service.Service, code response.Code) (counter prometheus.Counter) {
+	r.ifKnown(func() {
+		c := &r.services[s]
+		if counter = c.find(code); counter != nil {
+			return
+		}
+		counter = requestsTotal.WithLabelValues(r.node, s.String(), code.String())
+		var known []codeCounter
+		if current := c.codes.Load(); current != nil {
+			known = append(known, *current...)
+		}
+		known = append(known, codeCounter{code, counter})
+		c.codes.Store(&known)
+	})
+	return counter
+}
+
+// trafficOf returns how the requests to a service went in the last minutes, nil if none
+// was counted. It reads the metrics, at most every two seconds however many ask, so that
+// a request pays nothing for it.
+func (r *requestCounters) trafficOf(s service.Service, now time.Time) *statuspage.Traffic {
+	r.trafficMu.Lock()
+	defer r.trafficMu.Unlock()
+	counts, c := &r.traffic[s], &r.services[s]
+	if !counts.IsDue(now) {
+		return counts.Traffic()
+	}
+	var count statuspage.Count
+	if codes := c.codes.Load(); codes != nil {
+		for _, known := range *codes {
+			value := uint64(read(known.counter).GetCounter().GetValue())
+			if count.Requests += value; known.code.IsError() {
+				count.Errors += value
 			}
 		}
-		known = append(known, *current...)
 	}
-	known = append(known, codeCounter{code, counter})
-	c.codes.Store(&known)
-	return counter
+	count.Times = counts.Newest().Times
+	if observer := c.duration.Load(); observer != nil && count.Requests != counts.Newest().Requests {
+		if histogram, ok := (*observer).(prometheus.Histogram); ok {
+			h := read(histogram).GetHistogram()
+			count.Times = statuspage.NewTimes(h.GetSchema(), h.GetPositiveSpan(), h.GetPositiveDelta())
+		}
+	}
+	counts.Add(now, count)
+	return counts.Traffic()
+}
+
+// noteTraffic has it known what the traffic was until now.
+func (r *requestCounters) noteTraffic(now time.Time) {
+	for s := range service.Count {
+		r.trafficOf(s, now)
+	}
+}
+
+// read returns what a metric has counted.
+func read(metric prometheus.Metric) *dto.Metric {
+	m := new(dto.Metric)
+	_ = metric.Write(m) // which fails for no counter and no histogram
+	return m
 }
 
 // forgetRequests deletes the series of a node that no configuration uses.

@@ -158,7 +158,12 @@ func (r *roster) knows(pool reverseproxy.UpstreamPool) bool {
 type lineup struct {
 	*balance.Lineup // nil if no node is a candidate by right
 	roster          *roster
-	changes         uint64
+	// pool is what the roster was aligned with, and hosts have the loads of the
+	// candidates as long as it is the same. Nobody changes a pool in its place: requests
+	// read it at any time.
+	pool    reverseproxy.UpstreamPool
+	hosts   []*reverseproxy.Host
+	changes uint64
 	// until is when slow start has changed the weights; zero if it does not.
 	until time.Time
 }

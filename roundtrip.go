@@ -272,6 +272,11 @@ func (t *Transport) sendGoesWay(r *http.Request, a *attempt) (*http.Response, er
 			a.outcome = garbled
 			return nil, fmt.Errorf("net/http: server response headers exceeded %d lines; aborted", limit)
 		}
+		if res.StatusCode < http.StatusContinue { // which no server can send on
+			_ = res.Body.Close()
+			a.outcome = garbled
+			return nil, fmt.Errorf("net/http: the status %03d is none", res.StatusCode)
+		}
 		return res, nil
 	}
 	switch {

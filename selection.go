@@ -213,7 +213,7 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	}
 	v.chosen = c.roster.byPool[d.Node]
 	if v.left != nil && v.left != v.chosen {
-		v.left.requests.countRetry(v.left.Address, c.service)
+		v.left.requests.countRetry(c.service)
 	}
 	v.left = nil
 	if v.chosen == v.pinned && v.current && !v.several {
@@ -244,10 +244,14 @@ func (c *call) chooseSpread(secure bool) *reverseproxy.Upstream {
 
 // label sets the placeholders, and counts the choice.
 func (c *call) label(m *member, why balance.Reason) {
-	m.selections.count(m.Address, c.service, why)
+	m.selections.count(&m.requests.nodeSeries, c.service, why)
 	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
+	}
+	if _, mapped := c.writer.(requestKnower); !mapped && !c.again && c.service == service.RESTPP {
+		replacer.Set(graphPlaceholder, (*service.GraphOf)(c.request))
+		replacer.Set(queryPlaceholder, (*service.QueryOf)(c.request))
 	}
 	// Handing over a function that exists already costs a fifth of three calls of
 	// Set, each of which locks. But what is set comes before what functions say,

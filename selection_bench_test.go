@@ -1,6 +1,7 @@
 package tigergraph_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -20,41 +21,43 @@ import (
 func BenchmarkSelect(b *testing.B) {
 	for _, bench := range []struct {
 		name, policy, cookie string
+		path                 string // /api/ping if empty
 	}{
-		{"removing_traces", `{"policy":"first"}`, "valid"}, // and nothing else
-		{"ours/cookie=valid", oursByCookie, "valid"},
-		{"ours/cookie=valid_of_two", oursByCookie, "valid of two"},
-		{"ours/cookie=bogus", oursByCookie, "bogus"},
-		{"ours/cookie=none", oursByCookie, ""},
-		{"ours/client_ip", oursByClientIP, ""},
-		{"ours/header", oursByHeader, ""},
-		{"ours/none", oursByNothing, ""},
-		{"caddy/cookie=valid", `{"policy":"cookie","secret":"benchmark"}`, "valid"},
-		{"caddy/cookie=bogus", `{"policy":"cookie","secret":"benchmark"}`, "bogus"},
-		{"caddy/cookie=none", `{"policy":"cookie","secret":"benchmark"}`, ""},
-		{"caddy/client_ip_hash", `{"policy":"client_ip_hash"}`, ""},
-		{"caddy/ip_hash", `{"policy":"ip_hash"}`, ""},
-		{"caddy/uri_hash", `{"policy":"uri_hash"}`, ""},
-		{"caddy/header", `{"policy":"header","field":"X-User"}`, ""},
-		{"caddy/query", `{"policy":"query","key":"user"}`, ""},
-		{"caddy/least_conn", `{"policy":"least_conn"}`, ""},
-		{"caddy/random", `{"policy":"random"}`, ""},
-		{"caddy/random_choose", `{"policy":"random_choose","choose":2}`, ""},
-		{"caddy/round_robin", `{"policy":"round_robin"}`, ""},
-		{"caddy/first", `{"policy":"first"}`, ""},
+		{"removing_traces", `{"policy":"first"}`, "valid", ""}, // and nothing else
+		{"ours/cookie=valid", oursByCookie, "valid", ""},
+		{"ours/cookie=valid_of_two", oursByCookie, "valid of two", ""},
+		{"ours/cookie=bogus", oursByCookie, "bogus", ""},
+		{"ours/cookie=none", oursByCookie, "", ""},
+		{"ours/client_ip", oursByClientIP, "", ""},
+		{"ours/header", oursByHeader, "", ""},
+		{"ours/none", oursByNothing, "", ""},
+		{"ours/spread", oursByCookie, "", "/restpp/query/social/friends"}, // behind the middleware, as the directive has it
+		{"ours/spread_without_middleware", oursByCookie, "", "/restpp/query/social/friends"},
+		{"caddy/cookie=valid", `{"policy":"cookie","secret":"benchmark"}`, "valid", ""},
+		{"caddy/cookie=bogus", `{"policy":"cookie","secret":"benchmark"}`, "bogus", ""},
+		{"caddy/cookie=none", `{"policy":"cookie","secret":"benchmark"}`, "", ""},
+		{"caddy/client_ip_hash", `{"policy":"client_ip_hash"}`, "", ""},
+		{"caddy/ip_hash", `{"policy":"ip_hash"}`, "", ""},
+		{"caddy/uri_hash", `{"policy":"uri_hash"}`, "", ""},
+		{"caddy/header", `{"policy":"header","field":"X-User"}`, "", ""},
+		{"caddy/query", `{"policy":"query","key":"user"}`, "", ""},
+		{"caddy/least_conn", `{"policy":"least_conn"}`, "", ""},
+		{"caddy/random", `{"policy":"random"}`, "", ""},
+		{"caddy/random_choose", `{"policy":"random_choose","choose":2}`, "", ""},
+		{"caddy/round_robin", `{"policy":"round_robin"}`, "", ""},
+		{"caddy/first", `{"policy":"first"}`, "", ""},
 	} {
 		for _, nodes := range []int{3, 10, 100} {
 			b.Run(fmt.Sprintf("%s/nodes=%d", bench.name, nodes), func(b *testing.B) {
 				handler := provisionHandler(b, bench.policy, nodes)
 				policy := handler.LoadBalancing.SelectionPolicy
 				writer := nothing{make(http.Header)}
-				plain := httptest.NewRequest(http.MethodGet, "http://example.com/api/ping?user=somebody", nil)
+				plain := httptest.NewRequest(http.MethodGet, "http://example.com"+cmp.Or(bench.path, "/api/ping")+"?user=somebody", nil)
 				plain.RemoteAddr = "203.0.113.77:50000"
 				plain.Header.Set("X-User", "somebody@example.com")
 				request := prepare(plain, writer)
 				vars := request.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 				replacer := request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-				pristine := *replacer
 
 				// The last node's cookie: Caddy's own policy tries them in turn.
 				var cookie string
@@ -77,18 +80,27 @@ func BenchmarkSelect(b *testing.B) {
 				}
 				line := []string{cookie}
 
-				b.ReportAllocs()
-				for b.Loop() {
-					if bench.cookie != "" {
-						line[0] = cookie
-						request.Header["Cookie"] = line
+				choose := caddyhttp.HandlerFunc(func(w http.ResponseWriter, request *http.Request) error {
+					pristine := *replacer
+					b.ReportAllocs()
+					for b.Loop() {
+						if bench.cookie != "" {
+							line[0] = cookie
+							request.Header["Cookie"] = line
+						}
+						delete(vars, "tigergraph.visit")
+						*replacer = pristine
+						delete(writer.header, "Set-Cookie")
+						if policy.Select(handler.Upstreams, request, w) == nil {
+							b.Fatal("no node")
+						}
 					}
-					delete(vars, "tigergraph.visit")
-					*replacer = pristine
-					delete(writer.header, "Set-Cookie")
-					if policy.Select(handler.Upstreams, request, writer) == nil {
-						b.Fatal("no node")
-					}
+					return nil
+				})
+				if bench.name == "ours/spread" {
+					_ = new(tigergraph.Handler).ServeHTTP(writer, request, choose)
+				} else {
+					_ = choose(writer, request)
 				}
 			})
 		}

@@ -3,10 +3,15 @@ package tigergraph_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	tigergraph "github.com/caddy-tigergraph/caddy-tigergraph"
 )
 
 func TestThePlaceholdersSayWhichNodeAndWhy(t *testing.T) {
@@ -33,6 +38,44 @@ func TestThePlaceholdersSayWhichNodeAndWhy(t *testing.T) {
 	check(c, c.ask(provisionHandler(t, oursByNothing, 3)), "restpp", "spread")
 	check(c, c.ask(h), "restpp", "spread") // another proxy, the same request
 	check(c, c.ask(h), "restpp", "failover")
+}
+
+func TestTheGraphAndTheQueryAreAskedForWithAndWithoutTheMiddleware(t *testing.T) {
+	value := func(c *caller, name string) string {
+		replacer := c.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		value, known := replacer.GetString("http.tigergraph." + name)
+		if !known {
+			t.Errorf("%s: nobody knows the %s", c.URL, name)
+		}
+		return value
+	}
+	h := provisionHandler(t, pinning, 3)
+	for target, want := range map[string]string{
+		"/restpp/query/social/friends":  "social friends",
+		"/restpp/graph/social/vertices": "social ",
+		"/restpp/echo":                  " ",
+		"/gsql/v1/schema?graph_name=g":  " ",
+		"/":                             " ",
+	} {
+		c := from("198.51.100.7", target)
+		for range 3 { // retries change nothing of it
+			c.ask(h)
+			if got := value(c, "graph") + " " + value(c, "query"); got != want {
+				t.Errorf("the policy alone says %q of %s, want %q", got, target, want)
+			}
+		}
+		c = from("198.51.100.7", target)
+		next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			h.LoadBalancing.SelectionPolicy.Select(h.Upstreams, r, w)
+			return nil
+		})
+		if err := new(tigergraph.Handler).ServeHTTP(c.writer, c.Request, next); err != nil {
+			t.Error(err)
+		}
+		if got := value(c, "graph") + " " + value(c, "query"); got != want {
+			t.Errorf("with the middleware they say %q of %s, want %q", got, target, want)
+		}
+	}
 }
 
 func TestChoosingByCookieOrAddressAllocatesNothing(t *testing.T) {

@@ -98,6 +98,9 @@ func (b *benchmark) measurements() (all []measurement) {
 			measurement{memory, func(ctx context.Context) ([]figure, error) { return b.measureMemory(ctx, memory, tls) }},
 		)
 	}
+	for _, c := range spreadCases {
+		all = append(all, measurement{c.name, func(ctx context.Context) ([]figure, error) { return b.measureSpread(ctx, c) }})
+	}
 	for _, c := range faultCases {
 		all = append(all, measurement{c.name, func(ctx context.Context) ([]figure, error) { return b.measureFault(ctx, c) }})
 	}

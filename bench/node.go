@@ -30,6 +30,7 @@ const (
 	loginPath   = "/api/auth/login"
 	smallPath   = "/restpp/query/social/friends?person=42"
 	onePath     = "/restpp/query/social/friends?request=" // a query with a name of its own
+	pacedPath   = "/restpp/query/social/paced?request="   // one that takes its time
 	megabPath   = "/restpp/query/social/neighbours?depth=3"
 	bulkPath    = "/restpp/query/social/export?bytes="
 	chunkedPath = "/restpp/query/social/stream?bytes="
@@ -55,6 +56,8 @@ type node struct {
 	block               []byte // of a bulk answer
 	chunk               []byte // the same, as a chunk
 	resets              atomic.Bool
+	slow                atomic.Bool
+	atWork              chan struct{} // one for each query that is being answered
 }
 
 // runNode is a node's process: it serves the listener that it inherits until
@@ -73,12 +76,13 @@ func runNode(name string) error {
 	commands := bufio.NewScanner(os.Stdin)
 	for commands.Scan() {
 		n.resets.Store(commands.Text() == "reset")
+		n.slow.Store(commands.Text() == "slow")
 	}
 	return commands.Err()
 }
 
 func newNode(name string, piece int) *node {
-	n := &node{name: name, block: make([]byte, piece)}
+	n := &node{name: name, block: make([]byte, piece), atWork: make(chan struct{}, pacedAtOnce)}
 	for i := range n.block {
 		n.block[i] = "0123456789abcdef"[i%16]
 	}
@@ -137,8 +141,10 @@ func (n *node) serveConn(conn net.Conn) error {
 		_, rest, _ := bytes.Cut(line, []byte(" "))
 		target, _, _ := bytes.Cut(rest, []byte(" "))
 		path := string(target)
-		if id, found := strings.CutPrefix(path, onePath); found {
-			fmt.Println(queryLine + id)
+		for _, prefix := range []string{onePath, pacedPath} {
+			if id, found := strings.CutPrefix(path, prefix); found {
+				fmt.Println(queryLine + id)
+			}
 		}
 		if n.resets.Load() {
 			return errReset
@@ -218,6 +224,9 @@ func (n *node) answer(conn net.Conn, path string, request nodeRequest) error {
 		response = n.refused
 	case path == smallPath, strings.HasPrefix(path, onePath):
 		response = n.small
+	case strings.HasPrefix(path, pacedPath):
+		n.work()
+		response = n.small
 	case path == megabPath:
 		response = n.megab
 	case strings.HasPrefix(path, bulkPath):
@@ -243,6 +252,25 @@ func (n *node) answer(conn net.Conn, path string, request nodeRequest) error {
 		response = response[written:]
 	}
 	return nil
+}
+
+// A node answers so many queries at once that take their time, each in so long: at
+// most 200 a second, or 20 where it is slow.
+const (
+	pacedAtOnce = 4
+	pacedTime   = 20 * time.Millisecond
+	slowness    = 10
+)
+
+// work does what such a query wants.
+func (n *node) work() {
+	n.atWork <- struct{}{}
+	defer func() { <-n.atWork }()
+	if n.slow.Load() {
+		time.Sleep(slowness * pacedTime)
+		return
+	}
+	time.Sleep(pacedTime)
 }
 
 func (n *node) writeBulk(conn net.Conn, size int64) error {

@@ -165,16 +165,24 @@ func (c *cluster) command(i int, command string) error {
 // queries returns how often the nodes were sent each query that has a name.
 func (c *cluster) queries() (map[string]int, error) {
 	times := make(map[string]int)
-	for _, p := range c.processes {
-		content, err := os.ReadFile(p.log)
-		if err != nil {
+	for i := range c.processes {
+		if err := c.queriesOf(i, times); err != nil {
 			return nil, err
-		}
-		for line := range strings.Lines(string(content)) {
-			if id, found := strings.CutPrefix(strings.TrimSpace(line), queryLine); found {
-				times[id]++
-			}
 		}
 	}
 	return times, nil
+}
+
+// queriesOf adds how often a node was sent each query that has a name.
+func (c *cluster) queriesOf(i int, times map[string]int) error {
+	content, err := os.ReadFile(c.processes[i].log)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(content)) {
+		if id, found := strings.CutPrefix(strings.TrimSpace(line), queryLine); found {
+			times[id]++
+		}
+	}
+	return nil
 }

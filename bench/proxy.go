@@ -101,7 +101,12 @@ const (
 // request's body, which would refuse the uploads; and TLS, which TigerGraph
 // leaves out.
 func nginxContender() contender {
-	return contender{name: "nginx", about: "nginx as TigerGraph documents it", program: "nginx", pkg: "nginx-light", command: func(s site) (*exec.Cmd, error) {
+	return nginxWith("nginx", "nginx as TigerGraph documents it", "ip_hash")
+}
+
+// nginxWith is the same with another way to choose a node.
+func nginxWith(name, about, method string) contender {
+	return contender{name: name, about: about, program: "nginx", pkg: "nginx-light", command: func(s site) (*exec.Cmd, error) {
 		program, err := find("nginx")
 		if err != nil {
 			return nil, err
@@ -126,9 +131,9 @@ http {
 	uwsgi_temp_path uwsgi;
 	scgi_temp_path scgi;
 	upstream flask_pool {
-		ip_hash;
+		%s;
 		zone flask_pool 64k;
-`, s.workers, s.files)
+`, s.workers, s.files, method)
 		for _, node := range s.nodes {
 			fmt.Fprintf(&config, "\t\tserver %s;\n", node)
 		}
@@ -169,7 +174,12 @@ http {
 // /api/ping, as its configuration manual has them, and with the time-outs of
 // Debian's haproxy.cfg, but for an hour for a query, as nginx has it.
 func haproxyContender() contender {
-	return contender{name: "haproxy", about: "HAProxy with cookie insert", program: "haproxy", pkg: "haproxy", command: func(s site) (*exec.Cmd, error) {
+	return haproxyWith("haproxy", "HAProxy with cookie insert", "roundrobin\n\tcookie SERVERID insert indirect nocache")
+}
+
+// haproxyWith is the same with another way to choose a node.
+func haproxyWith(name, about, method string) contender {
+	return contender{name: name, about: about, program: "haproxy", pkg: "haproxy", command: func(s site) (*exec.Cmd, error) {
 		program, err := find("haproxy")
 		if err != nil {
 			return nil, err
@@ -194,13 +204,16 @@ frontend edge
 	bind %s
 	default_backend nodes
 backend nodes
-	balance roundrobin
-	cookie SERVERID insert indirect nocache
+	balance %s
 	option redispatch
 	option httpchk GET /api/ping
-`, s.workers, bind)
+`, s.workers, bind, method)
 		for i, node := range s.nodes {
-			fmt.Fprintf(&config, "\tserver n%d %s check cookie n%d\n", i+1, node, i+1)
+			fmt.Fprintf(&config, "\tserver n%d %s check", i+1, node)
+			if strings.Contains(method, "cookie") {
+				fmt.Fprintf(&config, " cookie n%d", i+1)
+			}
+			config.WriteString("\n")
 		}
 		file := filepath.Join(s.folder, "haproxy.cfg")
 		if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {

@@ -93,6 +93,11 @@ type serviceShape struct {
 		At    time.Time `json:"at"`
 		Count int       `json:"count_5m"`
 	} `json:"evidence"`
+	Traffic *struct {
+		PerSecond       float64  `json:"per_second"`
+		ErrorsPerSecond float64  `json:"errors_per_second"`
+		P95MS           *float64 `json:"p95_ms"`
+	} `json:"traffic"`
 }
 
 // decodeStrictly decodes JSON that must have no other keys.

@@ -335,3 +335,36 @@ func TestThePlaceholdersReachTheAccessLogAndHeaders(t *testing.T) {
 	}
 	check("/api/__echo", "cookie", "gui")
 }
+
+func TestTheGraphAndTheQueryReachTheAccessLogAndHeaders(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	const shown = "header_down X-Query \"{http.tigergraph.graph}/{http.tigergraph.query}\"\n"
+	for name, proxy := range map[string]string{
+		"directive": "tigergraph " + addresses(nodes) + " {\nhealth_check off\n" + shown + "}",
+		"policy":    "reverse_proxy " + addresses(nodes) + " {\nlb_policy tigergraph {\nhealth_check off\n}\n" + shown + "}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t)
+			e.load("log\nlog_append graph {http.tigergraph.graph}\nlog_append query {http.tigergraph.query}\n" + proxy)
+			b := e.newBrowser(2)
+			for target, want := range map[string]string{
+				"/restpp/query/social/friends?person=1":           "social/friends",
+				"//restpp/./query/soc%69al/friends":               "social/friends",
+				"/restpp/graph/social/vertices/person":            "social/",
+				"/restpp/query_status?graph_name=g&requestid=all": "g/",
+				"/restpp/echo":                           "/",
+				"/api/ping":                              "/",
+				"/gsql/v1/queries/q?graph_name=social":   "/",
+				"/gsqlserver/gsql/version?graph_name=g":  "/",
+				"/restpp/query/a%0d%0aSet-Cookie:%20x/q": "a  Set-Cookie: x/q",
+			} {
+				if got := b.get(target).Header.Get("X-Query"); got != want {
+					t.Errorf("%s has %q, want %q", target, got, want)
+				}
+			}
+			for _, field := range []string{`"graph":"social"`, `"query":"friends"`, `"graph":""`, `"query":""`} {
+				eventually(t, field+" is in the access log", func() bool { return len(e.logs(field)) > 1 })
+			}
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -66,8 +67,27 @@ func newEdge(t *testing.T) *edge {
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping caddy: %v", err)
 		}
+		content, _ := os.ReadFile(e.log) // an edge that was never loaded has none
+		expectNoCredentials(t, string(content))
 	})
 	return e
+}
+
+// expectNoCredentials looks through a log for what GSQL clients and programs identify
+// themselves by: every test's own log goes through it.
+func expectNoCredentials(t testing.TB, log string) {
+	t.Helper()
+	secrets := []string{"swordfish", `sessionId\":`, "Bearer secret"}
+	for _, user := range []string{"tigergraph", "anna", "bert"} {
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(user+":"+tgnode.Password)))
+	}
+	for line := range strings.Lines(log) {
+		for _, secret := range secrets {
+			if strings.Contains(line, secret) {
+				t.Errorf("the log has %q: %s", secret, line)
+			}
+		}
+	}
 }
 
 // trustLoopback makes the edge believe what clients on this machine forward.

@@ -78,6 +78,7 @@ func startAdapted(t testing.TB, program, adapter, caddyfile string, environment 
 	t.Cleanup(func() {
 		_ = command.Process.Kill() // it may have ended
 		<-p.ended
+		expectNoCredentials(t, p.output.String())
 	})
 	return p
 }

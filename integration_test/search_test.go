@@ -98,6 +98,54 @@ func TestAQueryThatNobodyRemembersIsFoundOnItsNode(t *testing.T) {
 	}
 }
 
+// Neither edge remembers anything of the other, and nothing after a restart.
+func TestAQueryIsFoundFromAnotherEdgeAndAfterRestarts(t *testing.T) {
+	_, nodes := startCluster(t, 3)
+	edgeAt := func(address string) *process {
+		p := startProcess(t, caddyBinary, processOptions(t.TempDir())+"}\nhttp://"+address+" {\n\ttigergraph "+addresses(nodes)+"\n}\n")
+		p.listening(address)
+		return p
+	}
+	a, b := freeAddress(t), freeAddress(t)
+	first, second := edgeAt(a), edgeAt(b)
+	atA, atB := newBrowser(t, "http://"+a, 2, nil), newBrowser(t, "http://"+b, 3, nil)
+	var ids []string
+	for range 4 {
+		ids = append(ids, submit(atA, "q"))
+	}
+	check := func(when string) {
+		t.Helper()
+		for _, id := range ids {
+			for _, client := range []*browser{atA, atB} {
+				if !isKnown(client, id) {
+					t.Errorf("%s the query %s is not found at %s", when, id, client.base)
+				}
+				if got := client.get("/restpp/query_result?requestid=" + id); !strings.Contains(string(got.body), `"error":false`) {
+					t.Errorf("%s there is no result at %s: %s", when, client.base, got.body)
+				}
+			}
+		}
+	}
+	check("at first")
+	for _, edge := range []*process{first, second} {
+		if err := edge.command.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-edge.ended
+	}
+	atA.http.CloseIdleConnections()
+	atB.http.CloseIdleConnections()
+	edgeAt(a)
+	edgeAt(b)
+	check("after both were restarted")
+	// Clients at other addresses, who belong to whichever node, get the same answer.
+	for host := range byte(5) {
+		if client := newBrowser(t, "http://"+b, host+10, nil); !isKnown(client, ids[0]) {
+			t.Errorf("the client at 127.0.0.%d does not find it", host+10)
+		}
+	}
+}
+
 func TestABogusIDCostsOneRoundOfReads(t *testing.T) {
 	_, nodes := startCluster(t, 3)
 	e := newEdge(t)

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,8 @@ type Sessions struct {
 	// nodes are addresses by the hash: several where clusters have given one id.
 	nodes *ttlcache.Cache[uint64, []string]
 	used  atomic.Bool
+	// changing is held while an id gets another node: two may give it at once.
+	changing sync.Mutex
 }
 
 // mostNodesOfSession is how many nodes one id may have.
@@ -37,6 +40,8 @@ func (s *Sessions) Remember(id, address string) {
 	if id == "" {
 		return
 	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	key := maphash.String(s.seed, id)
 	addresses := []string{address}
 	if item := s.nodes.Get(key); item != nil {

@@ -1,7 +1,9 @@
 package affinity
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -57,4 +59,19 @@ func FuzzSessionID(f *testing.F) {
 	f.Add(`{"sessionId":"1"}`)
 	f.Add(`{"sessionId" : 5`)
 	f.Fuzz(func(_ *testing.T, header string) { SessionID(header) })
+}
+
+func TestASessionThatSeveralBeginAtOnceIsThatOfAll(t *testing.T) {
+	s := NewSessions(time.Hour, 10000)
+	for i := range 2000 {
+		id := fmt.Sprint(i)
+		var beginning sync.WaitGroup
+		for node := range mostNodesOfSession {
+			beginning.Go(func() { s.Remember(id, fmt.Sprint("m", node)) })
+		}
+		beginning.Wait()
+		if got := len(slices.Collect(s.Nodes(id))); got != mostNodesOfSession {
+			t.Fatalf("%d nodes are remembered of %d that began a session", got, mostNodesOfSession)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -169,6 +170,21 @@ func TestClustersMayGiveTheSameID(t *testing.T) {
 	}
 	if got := len(slices.Collect(m.Nodes("requestid=a"))); got != mostNodes {
 		t.Errorf("%d nodes, want %d", got, mostNodes)
+	}
+}
+
+func TestAnIDThatSeveralGiveAtOnceIsThatOfAll(t *testing.T) {
+	m := NewMemory(time.Hour, 10000)
+	for i := range 2000 {
+		id := fmt.Sprint(i)
+		var giving sync.WaitGroup
+		for node := range mostNodes {
+			giving.Go(func() { m.Remember(id, fmt.Sprint("m", node)) })
+		}
+		giving.Wait()
+		if got := len(slices.Collect(m.Nodes("requestid=" + id))); got != mostNodes {
+			t.Fatalf("%d nodes are remembered of %d that gave an id", got, mostNodes)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package asyncquery
 import (
 	"iter"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,8 @@ type Memory struct {
 	// id at the same millisecond.
 	nodes *ttlcache.Cache[string, []string]
 	used  atomic.Bool
+	// changing is held while an id gets another node: two may give it at once.
+	changing sync.Mutex
 }
 
 // mostNodes is how many nodes one id may have.
@@ -34,6 +37,8 @@ func NewMemory(keep time.Duration, most uint64) *Memory {
 // Remember notes that a node has taken a query. A node that names an id which
 // another has given comes behind that, and does not take it over.
 func (m *Memory) Remember(id, address string) {
+	m.changing.Lock()
+	defer m.changing.Unlock()
 	var addresses []string
 	if item := m.nodes.Get(id); item != nil {
 		addresses = item.Value()

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -163,7 +162,7 @@ const mostIDs = 4
 // knows an asynchronous query. The graph is named if the request names one.
 func SearchTarget(path, query, id string) string {
 	target := "/restpp/query_status?requestid=" + url.QueryEscape(id)
-	if graph := graphOf(path, query); graph != "" {
+	if graph, _ := service.GraphAndQuery(path, query); graph != "" {
 		target += "&graph_name=" + url.QueryEscape(graph)
 	}
 	return target
@@ -173,22 +172,6 @@ func SearchTarget(path, query, id string) string {
 // credentials.
 func MaySearch(target, authorization string) bool {
 	return len(target)+len(authorization) <= mostTarget
-}
-
-// graphOf returns the graph that a follow-up names.
-func graphOf(path, query string) string {
-	for parameter := range strings.SplitSeq(query, "&") {
-		if value, found := strings.CutPrefix(parameter, "graph_name="); found {
-			graph, _ := url.QueryUnescape(value)
-			return graph
-		}
-	}
-	rest, found := strings.CutPrefix(service.Clean(path), "/restpp/abortquery/")
-	if !found {
-		return ""
-	}
-	graph, _, _ := strings.Cut(rest, "/")
-	return graph
 }
 
 // Knows reports whether a node's answer to a search says that it knows a query: its

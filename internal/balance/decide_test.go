@@ -258,10 +258,12 @@ func TestSpreadingGoesByRequestsInFlightForTheWeight(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var nodes []Standing
 			var loads []int32
+			tally := NewTally()
 			for i := range test.loads {
 				node := up
 				node.Load, node.Weight = test.loads[i], test.weights[i]
 				nodes, loads = append(nodes, node), append(loads, int32(node.Load))
+				tally.Add(loads[i])
 			}
 			counts, lined := make([]int, len(nodes)), make([]int, len(nodes))
 			lineup := NewLineup(slices.Clone(nodes), make([]Tier, len(nodes)))
@@ -269,7 +271,7 @@ func TestSpreadingGoesByRequestsInFlightForTheWeight(t *testing.T) {
 			for range draws {
 				r := aRequest(func(r *Request) { r.Spread = true })
 				counts[Decide(&r, slices.Clone(nodes), make([]Tier, len(nodes))).Node]++
-				lined[lineup.Nodes[lineup.Least(loads)]]++
+				lined[lineup.Nodes[lineup.Least(loads, tally)]]++
 			}
 			for i := range nodes {
 				share := 0.0

@@ -1,6 +1,9 @@
 package balance
 
-import "math/rand/v2"
+import (
+	"math"
+	"math/rand/v2"
+)
 
 // Lineup is the candidates among a pool's nodes at some moment, for requests that
 // belong to none of them. As long as no standing changes but the loads, it saves
@@ -42,10 +45,11 @@ func NewLineup(nodes []Standing, tiers []Tier) *Lineup {
 
 // Least returns the candidate, by its place in the line-up, with the fewest requests
 // in flight for its weight, the new one included; one of them at random if there are
-// several. The loads are those of the candidates.
-func (l *Lineup) Least(loads []int32) int {
+// several. The loads are those of the candidates, and so is the tally: who reads them
+// makes it on the way, since a second look at a hundred would cost more than the first.
+func (l *Lineup) Least(loads []int32, tally Tally) int {
 	if l.Weights == nil {
-		return leastOf(loads)
+		return tally.pick(loads)
 	}
 	least, ties := 0.0, 0
 	for i, load := range loads {
@@ -68,23 +72,33 @@ func (l *Lineup) Least(loads []int32) int {
 	return None
 }
 
-// leastOf is Least where all weights are equal.
-func leastOf(loads []int32) int {
-	if len(loads) == 0 {
-		return None
+// Tally keeps account of how many of the loads that were added are the smallest.
+type Tally struct {
+	least int32
+	ties  int
+}
+
+// NewTally returns one without loads.
+func NewTally() Tally { return Tally{least: math.MaxInt32} }
+
+// Add takes in a load.
+func (t *Tally) Add(load int32) {
+	switch {
+	case load == t.least:
+		t.ties++
+	case load < t.least:
+		t.least, t.ties = load, 1
 	}
-	least, ties := loads[0], 0
-	for _, load := range loads {
-		if load < least {
-			least, ties = load, 0
-		}
-		if load == least {
-			ties++
-		}
+}
+
+// pick returns the place of one of the smallest loads, at random.
+func (t *Tally) pick(loads []int32) int {
+	nth := draw(t.ties)
+	if t.ties == len(loads) && len(loads) > 0 {
+		return nth
 	}
-	nth := draw(ties)
 	for i, load := range loads {
-		if load == least {
+		if load == t.least {
 			if nth == 0 {
 				return i
 			}

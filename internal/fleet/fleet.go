@@ -63,7 +63,7 @@ type Fleet struct {
 type Observer interface {
 	// NodeJoined returns what the observer wants to have kept with the node.
 	NodeJoined(address string) (attached any)
-	NodeLeft(address string)
+	NodeLeft(n *Node)
 	// ProberJoined and ProberLeft tell of one of the probers of a node.
 	ProberJoined(p *Prober)
 	ProberLeft(p *Prober)
@@ -128,8 +128,19 @@ func (f *Fleet) ReleaseNode(n *Node) {
 	if h.count--; h.count == 0 {
 		delete(f.nodes, n.Address)
 		n.leave()
-		f.observer.NodeLeft(n.Address)
+		f.observer.NodeLeft(n)
 	}
+}
+
+// Nodes returns the nodes there are.
+func (f *Fleet) Nodes() []*Node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	nodes := make([]*Node, 0, len(f.nodes))
+	for _, h := range f.nodes {
+		nodes = append(nodes, h.value)
+	}
+	return nodes
 }
 
 // Follow makes the operator's word true of all nodes.

@@ -10,11 +10,10 @@ import (
 // that gets them: submissions of asynchronous queries, what asks for these, and the
 // lists of what a node is doing.
 func IsIndependent(r *http.Request) bool {
-	path := r.URL.Path
-	if Of(path) != RESTPP || IsAsync(r.Header) {
+	rest, found := strings.CutPrefix(Clean(r.URL.Path), "/restpp")
+	if !found || rest != "" && rest[0] != '/' || IsAsync(r.Header) {
 		return false
 	}
-	rest, _ := strings.CutPrefix(Clean(path), "/restpp")
 	rest, _ = strings.CutPrefix(rest, "/")
 	name, _, _ := strings.Cut(rest, "/")
 	switch name {

@@ -89,5 +89,13 @@ func isPlainGUI(p string) bool {
 // unclean reports whether cleaning may change what a path is routed by; nearly
 // no path needs it, and cleaning allocates.
 func unclean(p string) bool {
-	return strings.Contains(p, "//") || strings.Contains(p, "/.") || !strings.HasPrefix(p, "/")
+	if p == "" || p[0] != '/' {
+		return true
+	}
+	for i := 1; i < len(p); i++ {
+		if p[i-1] == '/' && (p[i] == '/' || p[i] == '.') {
+			return true
+		}
+	}
+	return false
 }
