@@ -203,7 +203,7 @@ func (p *Policy) warnOfChecks(w written) {
 
 // warnOfActive warns of Caddy's active checks. Without a path or a port they are off.
 func (p *Policy) warnOfActive(checks *reverseproxy.ActiveHealthChecks) {
-	option := ""
+	var option string
 	switch {
 	case checks.URI != "":
 		option = "health_uri"
