@@ -75,7 +75,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if err := parts.completeOptions(policy); err != nil {
 		return nil, err
 	}
-	proxy, err := parts.proxy(h)
+	proxy, err := parts.proxy(h, policy)
 	if err != nil {
 		return nil, err
 	}
@@ -291,7 +291,7 @@ func (v *directive) dispense(arguments, block []caddyfile.Token) *caddyfile.Disp
 }
 
 // proxy parses the proxy and fills in what the user left open.
-func (v *directive) proxy(h httpcaddyfile.Helper) (*reverseproxy.Handler, error) {
+func (v *directive) proxy(h httpcaddyfile.Helper, policy *Policy) (*reverseproxy.Handler, error) {
 	proxy := new(reverseproxy.Handler)
 	if err := proxy.UnmarshalCaddyfile(v.dispense(v.nodes, v.subdirectives)); err != nil {
 		return nil, v.explain(err)
@@ -303,6 +303,9 @@ func (v *directive) proxy(h httpcaddyfile.Helper) (*reverseproxy.Handler, error)
 		sources, err := wrapSources(proxy.DynamicUpstreamsRaw)
 		if err != nil {
 			return nil, err
+		}
+		for _, standby := range policy.Standby {
+			sources.Nodes = append(sources.Nodes, standby.Nodes...)
 		}
 		proxy.DynamicUpstreamsRaw = caddyconfig.JSONModuleObject(sources, "source", "tigergraph", nil)
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 )
 
 // What the directive chooses where the user does not.
@@ -68,24 +70,7 @@ func mentions(operations *headers.HeaderOps, field string) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(operations.Delete, func(pattern string) bool { return deletes(pattern, field) })
-}
-
-// deletes reports whether a field that is to be deleted, which may have an asterisk
-// at either end, is this one.
-func deletes(pattern, field string) bool {
-	pattern, field = strings.ToLower(pattern), strings.ToLower(field)
-	end, atStart := strings.CutPrefix(pattern, "*")
-	start, atEnd := strings.CutSuffix(pattern, "*")
-	switch {
-	case atStart && atEnd:
-		return strings.Contains(field, strings.Trim(pattern, "*"))
-	case atStart:
-		return strings.HasSuffix(field, end)
-	case atEnd:
-		return strings.HasPrefix(field, start)
-	}
-	return pattern == field
+	return slices.ContainsFunc(operations.Delete, func(pattern string) bool { return response.Deletes(pattern, field) })
 }
 
 // completeTransport fills in the settings of an HTTP transport. Another one is

@@ -3,8 +3,6 @@ package tigergraph
 import (
 	"fmt"
 	"net/http"
-	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -245,26 +243,9 @@ var started = time.Now()
 
 // The versions of the plugin and of Caddy.
 var (
-	pluginVersion   = versionOf("github.com/caddy-tigergraph/caddy-tigergraph")
+	pluginVersion   = statuspage.VersionOf("github.com/caddy-tigergraph/caddy-tigergraph")
 	caddyVersion, _ = caddy.Version()
 )
-
-// versionOf returns the version of a module of this binary.
-func versionOf(path string) string {
-	build, known := debug.ReadBuildInfo()
-	if !known {
-		return "unknown"
-	}
-	for _, module := range append(build.Deps, &build.Main) {
-		if module.Path != path {
-			continue
-		}
-		if version := strings.Trim(module.Version, "()"); version != "" {
-			return version
-		}
-	}
-	return "unknown"
-}
 
 // Interface guards
 var (

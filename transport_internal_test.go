@@ -254,17 +254,6 @@ func TestTheDirectiveLeavesAnotherTransportAlone(t *testing.T) {
 	}
 }
 
-func TestPatternsOfFieldsAreThoseOfCaddy(t *testing.T) {
-	for pattern, matches := range map[string]bool{
-		"x-real-ip": true, "X-Real-*": true, "*-IP": true, "*real*": true, "*": true,
-		"X-Real": false, "X-Other-*": false, "*-Other": false, "*other*": false, "Real*": false,
-	} {
-		if deletes(pattern, "X-Real-IP") != matches {
-			t.Errorf("%s: deleted: %t", pattern, !matches)
-		}
-	}
-}
-
 // Probes that go on over a reload must not trust whom they no longer should.
 func TestAuthoritiesAreFoundInEachTransport(t *testing.T) {
 	transport := newTransport(t, `{"tls": {}}`)

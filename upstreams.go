@@ -41,6 +41,10 @@ type Upstreams struct {
 	// The sources, whose nodes are used together, each once. Required.
 	SourcesRaw []json.RawMessage `json:"sources,omitempty" caddy:"namespace=http.reverse_proxy.upstreams inline_key=source"`
 
+	// The addresses of nodes that are there whatever the sources say, such as those of a
+	// standby. Caddy leaves out what is written beside a dynamic source.
+	Nodes []string `json:"nodes,omitempty"`
+
 	sources []*upstreamSource
 }
 
@@ -164,13 +168,13 @@ func (p *Policy) startLookups() {
 }
 
 // GetUpstreams implements reverseproxy.UpstreamSource. It fails only if no source
-// has ever given an answer.
+// has ever given an answer, and no node is always there.
 func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
 	var all []*reverseproxy.Upstream
 	var errs []error
 	add := func(upstream *reverseproxy.Upstream) {
 		same := func(other *reverseproxy.Upstream) bool { return other.Dial == upstream.Dial }
-		if len(u.sources) == 1 || !slices.ContainsFunc(all, same) {
+		if len(u.sources) == 1 && u.Nodes == nil || !slices.ContainsFunc(all, same) {
 			all = append(all, upstream)
 		}
 	}
@@ -189,8 +193,11 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 			add(&reverseproxy.Upstream{Dial: dial})
 		}
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && u.Nodes == nil {
 		return nil, errors.Join(errs...)
+	}
+	for _, dial := range u.Nodes {
+		add(&reverseproxy.Upstream{Dial: dial})
 	}
 	return all, nil
 }

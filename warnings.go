@@ -38,8 +38,8 @@ func (p *Policy) written(host *reverseproxy.Handler) (w written) {
 }
 
 // siteOf returns the site of a policy that is being provisioned. Caddy tells a module
-// what is above it, but not which route: it is the first one of a server that is not
-// provisioned yet, and has this policy.
+// its server and what is above it, but not which route: it is the first one of the
+// server that is not provisioned yet, and has this policy.
 func siteOf(ctx caddy.Context, w written, dials []string) site {
 	var app *caddyhttp.App
 	for _, module := range ctx.Modules() {
@@ -53,6 +53,9 @@ func siteOf(ctx caddy.Context, w written, dials []string) site {
 	is := isProxyWith(w.policy, dials)
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		server := app.Servers[name]
+		if own, known := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); known && own != server {
+			continue
+		}
 		lists := []caddyhttp.RouteList{server.Routes}
 		if server.Errors != nil {
 			lists = append(lists, server.Errors.Routes)
@@ -174,8 +177,8 @@ func (p *Policy) warnOfChecks(w written) {
 	if !checked {
 		p.warnOf("health_check", "all checks are off: a node that is down is noticed only by the requests that it fails")
 	}
-	if checks := p.host.HealthChecks; checks != nil && checks.Active != nil && isOn(checks.Active) {
-		p.warnOf("health_uri", "Caddy's active checks are on beside those of the policy: a node is down if either finds it down, for all of its services; leave them out")
+	if checks := p.host.HealthChecks; checks != nil && checks.Active != nil {
+		p.warnOfActive(checks.Active)
 	}
 	var times struct {
 		Interval caddy.Duration `json:"interval"`
@@ -191,9 +194,21 @@ func (p *Policy) warnOfChecks(w written) {
 	}
 }
 
-// isOn reports whether Caddy's active checks are on.
-func isOn(checks *reverseproxy.ActiveHealthChecks) bool {
-	return checks.URI != "" || checks.Path != "" || checks.Port != 0 //nolint:staticcheck // the deprecated path still works
+// warnOfActive warns of Caddy's active checks. Without a path or a port they are off.
+func (p *Policy) warnOfActive(checks *reverseproxy.ActiveHealthChecks) {
+	var option string
+	switch {
+	case checks.URI != "":
+		option = "health_uri"
+	case checks.Path != "": //nolint:staticcheck // the deprecated path still works
+		option = "health_path"
+	case checks.Port != 0:
+		option = "health_port"
+	default:
+		p.warnOf("health_*", "the options of Caddy's active checks have no effect without health_uri: those of the policy are in the block of health_check")
+		return
+	}
+	p.warnOf(option, "Caddy's active checks are on beside those of the policy: a node is down if either finds it down, for all of its services; leave them out")
 }
 
 // warnOfRepeating warns if Caddy may send a request twice that does harm then.

@@ -204,3 +204,34 @@ func TestAWordThatMakesNoSenseIsLeftAlone(t *testing.T) {
 		t.Errorf("after a restart %s is active", active)
 	}
 }
+
+// A standby whose nodes are written gets the requests after a switch also where those
+// of the cluster come from a dynamic source.
+func TestASwitchFromDynamicNodes(t *testing.T) {
+	nodes, port := startNeighbours(t, 3)
+	names := startNameServer(t, port)
+	names.point("tigergraph.test.", nodes[:2]...)
+	e, a := newAdminEdge(t)
+	e.load("tigergraph {\ndynamic a {\nname tigergraph.test\nport " + port + "\nversions ipv4\nresolvers " + names.conn.LocalAddr().String() +
+		"\nrefresh 10ms\n}\nstandby dr " + nodes[2].Addr() + "\n" + quick + "\n}")
+	eventually(t, "the standby is probed", func() bool {
+		list := a.nodes()
+		return len(list) > 0 && list[len(list)-1].Address == nodes[2].Addr() && list[len(list)-1].Services["gui"].Verdict == "up"
+	})
+	if seen := e.arrivals(20); seen[nodes[2].Name()] > 0 || len(seen) == 0 {
+		t.Errorf("before the switch the arrivals are %v", seen)
+	}
+	a.switchTo("dr", "")
+	if seen := e.arrivals(20); seen[nodes[2].Name()] != 20 {
+		t.Errorf("after the switch the arrivals are %v", seen)
+	}
+	// Nor if the names of the first cluster are gone.
+	names.point("tigergraph.test.")
+	if seen := e.arrivals(20); seen[nodes[2].Name()] != 20 {
+		t.Errorf("without the names the arrivals are %v", seen)
+	}
+	a.switchTo("primary", "")
+	if seen := e.arrivals(20); seen[nodes[2].Name()] > 0 || len(seen) == 0 {
+		t.Errorf("after the switch back the arrivals are %v", seen)
+	}
+}

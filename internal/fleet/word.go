@@ -156,16 +156,6 @@ func (w Word) Redrained(cluster string, drain time.Duration, now time.Time) Word
 	return w
 }
 
-// Newest returns the name of the cluster that was switched to last, "" if none was.
-func (w Word) Newest() (name string) {
-	for other, said := range w.Switches {
-		if said.Number > w.Switches[name].Number {
-			name = other
-		}
-	}
-	return name
-}
-
 // next returns a copy of the next version, without the drains that are over.
 func (w Word) next(now time.Time) Word {
 	w = w.Clone()
