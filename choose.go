@@ -103,7 +103,7 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 			m.noteSession()
 		}
 		if !found.current {
-			c.setCookie(m, secure, false)
+			c.setCookie(m, secure, pinned, false)
 		}
 		c.label(m, why)
 		return c.pool[own]
@@ -273,7 +273,7 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	if v.chosen == v.pinned && v.current && !v.several {
 		c.takeBackCookie()
 	} else {
-		c.setCookie(v.chosen, v.secure, v.several)
+		c.setCookie(v.chosen, v.secure, v.pinned != nil, v.several)
 	}
 	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
 		c.countDisplaced(v)

@@ -115,19 +115,34 @@ func (s *cookieSettings) stale(host, path string, secure bool) (lines []string) 
 	return lines
 }
 
-// staleFor returns those lines for an answer to this request. The site may have
-// rewritten its path and the proxy its host; the browser knows the first ones.
+// staleFor returns those lines for an answer to this request. The proxy may have
+// rewritten its host; the browser knows the first one.
 func (s *cookieSettings) staleFor(r *http.Request, secure bool) (lines []string) {
-	host, path := r.Host, r.URL.EscapedPath()
+	host := r.Host
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		if first, found := replacer.GetString("http.request.host"); found {
 			host = first
 		}
 	}
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		path = original.URL.EscapedPath()
+	return s.stale(host, originalPath(r), secure)
+}
+
+// originalPath returns the path of a request as the browser knows it: the site may have
+// rewritten it.
+func originalPath(r *http.Request) string {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
+		return original.URL.EscapedPath()
 	}
-	return s.stale(host, path, secure)
+	return r.URL.EscapedPath()
+}
+
+// covers reports whether a browser would send the cookie with this request.
+func (s *cookieSettings) covers(r *http.Request) bool {
+	if s.plain.Path == "/" {
+		return true
+	}
+	rest, below := strings.CutPrefix(originalPath(r), s.plain.Path)
+	return below && (rest == "" || rest[0] == '/' || strings.HasSuffix(s.plain.Path, "/"))
 }
 
 // domainsOf returns the domains that a host may set cookies for: its own and those

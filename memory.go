@@ -30,10 +30,9 @@ type visit struct {
 	exhausted time.Time
 	// displaced: it is counted that the pinned node lost the client.
 	displaced bool
-	// company is what the client's other requests join, and leave what is called when
-	// the answer begins.
+	// company is what the client's other requests join, until the answer begins.
 	company *company
-	leave   []func()
+	leave   func()
 	// others is what other policies remember, where a request passes through
 	// several proxies.
 	others *visit

@@ -115,9 +115,14 @@ func (c *call) tokens() *affinity.Tokens {
 
 // setCookie lets the answer pin a browser to a node. A browser that sent several
 // cookies loses those that today's settings do not make.
-func (c *call) setCookie(m *member, secure, several bool) {
+func (c *call) setCookie(m *member, secure, pinned, several bool) {
 	p := c.policy
 	if p.cookie == nil || c.service != service.GUI || c.writer == nil || c.tokens() == nil {
+		return
+	}
+	// Outside the path of the cookie, a browser cannot show the one that it may have,
+	// and would lose it for another. What it has besides may be a session.
+	if !several && (pinned || len(c.request.Header["Cookie"]) > 0) && !p.cookie.covers(c.request) {
 		return
 	}
 	line := p.cookie.lasting(c.roster.cookies[m.index].line(secure), c.roster.tokens.Epoch(), time.Now())
