@@ -37,18 +37,22 @@ type Cookie struct {
 
 	// How long a cookie's value is valid: for what is left of this time, counted
 	// from 1970 in whole multiples, and for one more. A value in use is renewed.
-	// At least 1s. Default: 24h.
+	// Another lifetime makes the values that are there invalid, as another name
+	// does: browsers are placed anew. At least 1s. Default: 24h.
 	Lifetime caddy.Duration `json:"lifetime,omitempty"`
 
 	// Whether the browser keeps the cookie when it is closed, for as long as its
-	// value is valid: one to two lifetimes. Default: false, which makes it a session
+	// value is valid: one to two lifetimes, but for no longer than the browser keeps
+	// any cookie (400 days, most of them). Default: false, which makes it a session
 	// cookie.
 	Persistent bool `json:"persistent,omitempty"`
 
 	// The cookie's domain. Default: none, so that only this host gets it.
 	Domain string `json:"domain,omitempty"`
 
-	// The cookie's path. Default: `/`.
+	// The cookie's path. Requests outside it come without the cookie: they are those
+	// of a browser without a node, and their answers set one only where the request
+	// had no cookie at all. Default: `/`.
 	Path string `json:"path,omitempty"`
 
 	// The cookie's SameSite attribute: `lax`, `strict` or `none`. Default: `none`

@@ -122,7 +122,7 @@ func (c *call) setCookie(m *member, secure, pinned, several bool) {
 	}
 	// Outside the path of the cookie, a browser cannot show the one that it may have,
 	// and would lose it for another. What it has besides may be a session.
-	if !several && (pinned || len(c.request.Header["Cookie"]) > 0) && !p.cookie.covers(c.request) {
+	if !several && !p.cookie.covers(c.request) && (pinned || len(c.request.Header["Cookie"]) > 0) {
 		return
 	}
 	line := p.cookie.lasting(c.roster.cookies[m.index].line(secure), c.roster.tokens.Epoch(), time.Now())

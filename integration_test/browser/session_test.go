@@ -93,7 +93,7 @@ func (s studioPage) works() (now studioState) {
 	from := s.state().Rounds
 	eventually(s.t, "the page works on", func() bool {
 		now = s.state()
-		return now.Rounds >= from+15
+		return now.Rounds >= from+8
 	})
 	return now
 }
