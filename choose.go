@@ -154,7 +154,6 @@ func (c *call) isSpread() bool {
 
 // chooseAgain answers a later call.
 func (c *call) chooseAgain(v *visit) *reverseproxy.Upstream {
-	c.turnToNextPin(v)
 	if !v.exhausted.IsZero() {
 		if time.Since(v.exhausted) < patience {
 			c.takeBackCookie()

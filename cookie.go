@@ -3,7 +3,6 @@ package tigergraph
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -91,44 +90,19 @@ func (s *cookieSettings) lasting(line string, epoch int64, now time.Time) string
 }
 
 // stale returns lines of Set-Cookie that end the cookies of our name which other
-// settings have made: browsers keep those apart that differ in domain or path. They
-// are for an answer to a request for this host and path: only cookies whose domain
-// and path are parts of these can have come with it.
-func (s *cookieSettings) stale(host, path string, secure bool) (lines []string) {
-	if strings.HasPrefix(s.name, "__Host-") { // which there can be but one of
-		return nil
-	}
-	today := s.plain
+// settings have made, for an answer to this request. The proxy may have rewritten its
+// host; the browser knows the first one.
+func (s *cookieSettings) stale(r *http.Request, secure bool) (lines []string) {
+	today, host := s.plain, r.Host
 	if secure {
 		today = s.secure
 	}
-	domains := append(domainsOf(host), today.Domain, "")
-	paths := append(pathsOf(path), today.Path, "/")
-	for _, domain := range domains {
-		for _, path := range paths {
-			variant := today
-			variant.Domain, variant.Path, variant.MaxAge = domain, path, -1
-			if domain == today.Domain && path == today.Path {
-				continue
-			}
-			if line := variant.String(); !slices.Contains(lines, line) {
-				lines = append(lines, line)
-			}
-		}
-	}
-	return lines
-}
-
-// staleFor returns those lines for an answer to this request. The proxy may have
-// rewritten its host; the browser knows the first one.
-func (s *cookieSettings) staleFor(r *http.Request, secure bool) (lines []string) {
-	host := r.Host
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		if first, found := replacer.GetString("http.request.host"); found {
 			host = first
 		}
 	}
-	return s.stale(host, originalPath(r), secure)
+	return affinity.Variants(today, host, originalPath(r))
 }
 
 // originalPath returns the path of a request as the browser knows it: the site may have
@@ -148,50 +122,6 @@ func (s *cookieSettings) covers(r *http.Request) bool {
 	rest, below := strings.CutPrefix(originalPath(r), s.plain.Path)
 	return below && (rest == "" || rest[0] == '/' || strings.HasSuffix(s.plain.Path, "/"))
 }
-
-// domainsOf returns the domains that a host may set cookies for: its own and those
-// above it, but for the last label alone.
-func domainsOf(host string) (domains []string) {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if net.ParseIP(strings.Trim(host, "[]")) != nil {
-		return nil
-	}
-	for strings.Contains(host, ".") && len(domains) < mostDomains {
-		if domain := (http.Cookie{Name: "n", Domain: host}); domain.Valid() == nil {
-			domains = append(domains, host)
-		}
-		_, host, _ = strings.Cut(host, ".")
-	}
-	return domains
-}
-
-// pathsOf returns the paths that a cookie which comes with a request for this one, as
-// the browser writes it, is likely to have: its beginnings, each with a slash behind it
-// and without.
-func pathsOf(path string) (paths []string) {
-	for end := 1; end <= len(path) && len(paths) < mostPaths; end++ {
-		if end < len(path) && path[end] != '/' {
-			continue
-		}
-		start := path[:end]
-		if cookie := (http.Cookie{Name: "n", Path: start}); cookie.Valid() != nil || !strings.HasPrefix(start, "/") {
-			break
-		}
-		paths = append(paths, start)
-		if end < len(path) {
-			paths = append(paths, start+"/")
-		}
-	}
-	return paths
-}
-
-// These keep the header of an answer short.
-const (
-	mostDomains = 4
-	mostPaths   = 4
-)
 
 // settings fills in the defaults. The keys are nil where one has to be
 // generated.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 )
 
 // visit is what a policy remembers of a request between the attempts to send it.
@@ -31,7 +33,7 @@ type visit struct {
 	// displaced: it is counted that the pinned node lost the client.
 	displaced bool
 	// company is what the client's other requests join, until the answer begins.
-	company *company
+	company *affinity.Company[*member]
 	leave   func()
 	// others is what other policies remember, where a request passes through
 	// several proxies.
@@ -117,6 +119,7 @@ func (c *call) recall(memory any) *visit {
 					v.chosen.prober.suspect(c.service)
 				}
 				v.chosen = nil
+				c.turnToNextPin(v)
 			}
 			return v
 		}

@@ -134,7 +134,7 @@ func (c *call) setCookie(m *member, secure, pinned, several bool) {
 	}
 	values = affinity.ReplaceCookie(values, p.cookie.name, "")
 	if several {
-		values = append(values, p.cookie.staleFor(c.request, secure)...)
+		values = append(values, p.cookie.stale(c.request, secure)...)
 	}
 	header["Set-Cookie"] = append(values, line)
 }

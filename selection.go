@@ -176,7 +176,7 @@ type Policy struct {
 	moved    *movedClients
 	movedKey string
 
-	companies companies
+	companies affinity.Companies[*member]
 
 	dynamic bool        // the pool may change
 	asked   atomic.Bool // a dynamic pool was handed over since the last look
