@@ -111,6 +111,41 @@ func TestAnAnswerEndsTheCookiesThatOtherSettingsMade(t *testing.T) {
 	}
 }
 
+func TestOutsideThePathOfItsCookieABrowserIsGivenNone(t *testing.T) {
+	for path, test := range map[string]struct{ within, outside []string }{
+		"/api":  {[]string{"/api", "/api/", "/api/me", "/api/auth/whoami"}, []string{"/", "/apis", "/studio/api", "/Api/me"}},
+		"/api/": {[]string{"/api/", "/api/me"}, []string{"/", "/api", "/studio/"}},
+		"/":     {[]string{"/", "/api/me", "/studio/"}, nil},
+	} {
+		h := provisionHandler(t, fmt.Sprintf(uncheckedNodes, `,"path":"`+path+`"`), 3)
+		ask := func(target string, fields ...string) (times int) {
+			c := asked(target, fields...)
+			c.URL.Path = "/api/me" // the site rewrites it; the browser does not know
+			c.ask(h)
+			_, times = c.ours()
+			return times
+		}
+		earlier := ourName + "=" + token("new", -1, h.Upstreams[1].Dial)
+		for _, target := range test.within {
+			for _, cookies := range []string{"TigerGraphApp=x", earlier, earlier + "; TigerGraphApp=x"} {
+				if ask(target, "Cookie", cookies) != 1 {
+					t.Errorf("path %s: no cookie for %s with %q", path, target, cookies)
+				}
+			}
+		}
+		for _, target := range test.outside {
+			for _, cookies := range []string{"TigerGraphApp=x", earlier, earlier + "; TigerGraphApp=x"} {
+				if ask(target, "Cookie", cookies) != 0 {
+					t.Errorf("path %s: a cookie for %s with %q", path, target, cookies)
+				}
+			}
+			if ask(target) != 1 {
+				t.Errorf("path %s: no cookie for a new browser that begins with %s", path, target)
+			}
+		}
+	}
+}
+
 // asked makes a request whose first line has this path.
 func asked(path string, fields ...string) *caller {
 	request := httptest.NewRequest(http.MethodGet, "http://graph.example.com"+path, nil)

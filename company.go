@@ -1,61 +1,85 @@
 package tigergraph
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptrace"
 	"sync"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 )
 
-// companies are the requests of clients without a node that are unanswered: tabs
-// that a browser restores together ask at once, each without a cookie, and belong on
-// one node, whatever the fallback policy would say of each. Nothing is remembered of
-// a client once none of its requests is unanswered.
-type companies struct {
-	mu       sync.Mutex
-	byClient map[browser]*company
-}
-
-// browser is a client as well as it can be told from others without a cookie of ours:
-// by its address and its own name. One that has lost a node has more: other cookies.
-type browser struct {
-	address, agent uint64
-	lost           *member
-	cookies        uint64
-}
-
-// company is the unanswered requests of one client.
-type company struct {
-	of     *companies
-	client browser
-	size   int // guarded by of.mu
-
-	mu     sync.Mutex
-	member *member // where they go; nil until the first of them is placed
-}
-
-// join makes a request one of a client's unanswered ones, and reports whether it is the
-// only one.
-func (c *companies) join(client browser) (joined *company, first bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	joined = c.byClient[client]
-	if joined == nil {
-		if c.byClient == nil {
-			c.byClient = make(map[browser]*company)
-		}
-		joined = &company{of: c, client: client}
-		c.byClient[client] = joined
+// joinOrAskFallback returns the place of the node that an unanswered request of the
+// same browser went to, if it is a candidate, else of the one that the fallback
+// policy chooses.
+func (c *call) joinOrAskFallback(v *visit, tiers []balance.Tier, best balance.Tier) (i int) {
+	if v.company == nil {
+		c.joinCompany(v)
 	}
-	joined.size++
-	return joined, joined.size == 1
+	v.company.Place(func(earlier *member) *member {
+		if earlier != nil {
+			if i = c.position(earlier); i != balance.None && tiers[i] == best {
+				return earlier
+			}
+		}
+		if i = c.askFallback(tiers, best); i == balance.None {
+			return earlier
+		}
+		return c.roster.byPool[i]
+	})
+	return i
 }
 
-// leaver returns what takes a request out of the company, the first time that it is
-// called.
-func (c *company) leaver() func() {
-	return sync.OnceFunc(func() {
-		c.of.mu.Lock()
-		defer c.of.mu.Unlock()
-		if c.size--; c.size == 0 {
-			delete(c.of.byClient, c.client)
+// countDisplaced counts a browser whose node could not be used. One that has several
+// requests under way loses its node with each of them, and is counted once.
+func (c *call) countDisplaced(v *visit) {
+	v.displaced = true
+	if v.company == nil {
+		c.joinCompany(v)
+	}
+	if v.company.Count() {
+		v.pinned.requests.ifKnown(func() { displacedTotal.WithLabelValues(v.pinned.Address).Inc() })
+	}
+}
+
+// joinCompany makes a request one of its client's unanswered ones. It leaves when the
+// header of its answer goes out, as the middleware tells. Where there is none, it does
+// when the answer begins to arrive: one that is endless is an answer. Whatever ends a
+// request without an answer ends its context.
+func (c *call) joinCompany(v *visit) {
+	client := affinity.Browser[*member]{Address: v.key, Agent: xxhash.Sum64String(c.request.UserAgent())}
+	if v.pinned != nil {
+		client.Lost, client.Cookies = v.pinned, hashOf(c.request.Header["Cookie"])
+	}
+	v.company = c.policy.companies.Join(client)
+	v.leave = sync.OnceFunc(v.company.Leave)
+	context.AfterFunc(c.request.Context(), v.leave)
+	if c.writer != nil && !isWithinAnother(c.writer) {
+		// The request is the proxy's own copy, which it sends by this context.
+		*c.request = *c.request.WithContext(httptrace.WithClientTrace(c.request.Context(), &httptrace.ClientTrace{GotFirstResponseByte: v.leave}))
+	}
+}
+
+// hashOf returns a hash of a field's values, 0 if there are none.
+func hashOf(values []string) uint64 {
+	if len(values) == 0 {
+		return 0
+	}
+	digest := xxhash.New()
+	for _, value := range values {
+		_, _ = digest.WriteString(value) // which never fails
+	}
+	return digest.Sum64()
+}
+
+// leaveCompany takes a request whose answer begins out of its company.
+func leaveCompany(r *http.Request) {
+	for v := newestOf(r); v != nil; v = v.others {
+		if v.leave != nil {
+			v.leave()
 		}
-	})
+	}
 }

@@ -183,8 +183,42 @@ func TestABrowserThatLosesItsNodeWithSeveralRequestsIsCountedOnce(t *testing.T) 
 	for _, end := range ends {
 		end()
 	}
-	b.forgotten()
+	lose("ann")() // sent before an answer could tell it where it is
+	check(2)
 	lose("carl")()
 	check(3)
+	b.forgotten()
+}
+
+func TestWhatABrowserHasSentBeforeItWasMovedGoesWhereItWasMoved(t *testing.T) {
+	b := behindFallback(t, fallbacks["round_robin"], 4)
+	lost := b.h.Upstreams[1]
+	ours := ourName + "=" + affinity.Token([]byte("new"), affinity.Epoch(time.Now(), 24*time.Hour), lost.Dial)
+	lose := func(session string) (node string) {
+		c, _, end := b.ask("198.51.100.7", "Firefox", "/api/me", "Cookie", ours+session)
+		defer end()
+		return c.ask(b.h)
+	}
+	seen := make(map[string]bool)
+	for range 6 { // without a session they have none to lose, and are not known
+		seen[lose("")] = true
+		b.forgotten()
+	}
+	if len(seen) != 3 || seen[lost.Dial] {
+		t.Errorf("browsers that came one after another were moved to %v", seen)
+	}
+	clear(seen)
+	for _, session := range []string{"ann", "bob", "carl"} { // three browsers of one office
+		first := lose("; TigerGraphApp=" + session)
+		seen[first] = true
+		for range 5 {
+			if node := lose("; TigerGraphApp=" + session); node != first {
+				t.Errorf("%s was moved to %s, and then to %s", session, first, node)
+			}
+		}
+	}
+	if len(seen) != 3 || seen[lost.Dial] {
+		t.Errorf("three browsers were moved to %v", seen)
+	}
 	b.forgotten()
 }

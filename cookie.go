@@ -3,7 +3,6 @@ package tigergraph
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -37,18 +36,22 @@ type Cookie struct {
 
 	// How long a cookie's value is valid: for what is left of this time, counted
 	// from 1970 in whole multiples, and for one more. A value in use is renewed.
-	// At least 1s. Default: 24h.
+	// Another lifetime makes the values that are there invalid, as another name
+	// does: browsers are placed anew. At least 1s. Default: 24h.
 	Lifetime caddy.Duration `json:"lifetime,omitempty"`
 
 	// Whether the browser keeps the cookie when it is closed, for as long as its
-	// value is valid: one to two lifetimes. Default: false, which makes it a session
+	// value is valid: one to two lifetimes, but for no longer than the browser keeps
+	// any cookie (400 days, most of them). Default: false, which makes it a session
 	// cookie.
 	Persistent bool `json:"persistent,omitempty"`
 
 	// The cookie's domain. Default: none, so that only this host gets it.
 	Domain string `json:"domain,omitempty"`
 
-	// The cookie's path. Default: `/`.
+	// The cookie's path. Requests outside it come without the cookie: they are those
+	// of a browser without a node, and their answers set one only where the request
+	// had no cookie at all. Default: `/`.
 	Path string `json:"path,omitempty"`
 
 	// The cookie's SameSite attribute: `lax`, `strict` or `none`. Default: `none`
@@ -93,92 +96,38 @@ func (s *cookieSettings) lasting(line string, epoch int64, now time.Time) string
 }
 
 // stale returns lines of Set-Cookie that end the cookies of our name which other
-// settings have made: browsers keep those apart that differ in domain or path. They
-// are for an answer to a request for this host and path: only cookies whose domain
-// and path are parts of these can have come with it.
-func (s *cookieSettings) stale(host, path string, secure bool) (lines []string) {
-	if strings.HasPrefix(s.name, "__Host-") { // which there can be but one of
-		return nil
-	}
-	today := s.plain
+// settings have made, for an answer to this request. The proxy may have rewritten its
+// host; the browser knows the first one.
+func (s *cookieSettings) stale(r *http.Request, secure bool) (lines []string) {
+	today, host := s.plain, r.Host
 	if secure {
 		today = s.secure
 	}
-	domains := append(domainsOf(host), today.Domain, "")
-	paths := append(pathsOf(path), today.Path, "/")
-	for _, domain := range domains {
-		for _, path := range paths {
-			variant := today
-			variant.Domain, variant.Path, variant.MaxAge = domain, path, -1
-			if domain == today.Domain && path == today.Path {
-				continue
-			}
-			if line := variant.String(); !slices.Contains(lines, line) {
-				lines = append(lines, line)
-			}
-		}
-	}
-	return lines
-}
-
-// staleFor returns those lines for an answer to this request. The site may have
-// rewritten its path and the proxy its host; the browser knows the first ones.
-func (s *cookieSettings) staleFor(r *http.Request, secure bool) (lines []string) {
-	host, path := r.Host, r.URL.EscapedPath()
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		if first, found := replacer.GetString("http.request.host"); found {
 			host = first
 		}
 	}
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		path = original.URL.EscapedPath()
-	}
-	return s.stale(host, path, secure)
+	return affinity.Variants(today, host, originalPath(r))
 }
 
-// domainsOf returns the domains that a host may set cookies for: its own and those
-// above it, but for the last label alone.
-func domainsOf(host string) (domains []string) {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
+// originalPath returns the path of a request as the browser knows it: the site may have
+// rewritten it.
+func originalPath(r *http.Request) string {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
+		return original.URL.EscapedPath()
 	}
-	if net.ParseIP(strings.Trim(host, "[]")) != nil {
-		return nil
-	}
-	for strings.Contains(host, ".") && len(domains) < mostDomains {
-		if domain := (http.Cookie{Name: "n", Domain: host}); domain.Valid() == nil {
-			domains = append(domains, host)
-		}
-		_, host, _ = strings.Cut(host, ".")
-	}
-	return domains
+	return r.URL.EscapedPath()
 }
 
-// pathsOf returns the paths that a cookie which comes with a request for this one, as
-// the browser writes it, is likely to have: its beginnings, each with a slash behind it
-// and without.
-func pathsOf(path string) (paths []string) {
-	for end := 1; end <= len(path) && len(paths) < mostPaths; end++ {
-		if end < len(path) && path[end] != '/' {
-			continue
-		}
-		start := path[:end]
-		if cookie := (http.Cookie{Name: "n", Path: start}); cookie.Valid() != nil || !strings.HasPrefix(start, "/") {
-			break
-		}
-		paths = append(paths, start)
-		if end < len(path) {
-			paths = append(paths, start+"/")
-		}
+// covers reports whether a browser would send the cookie with this request.
+func (s *cookieSettings) covers(r *http.Request) bool {
+	if s.plain.Path == "/" {
+		return true
 	}
-	return paths
+	rest, below := strings.CutPrefix(originalPath(r), s.plain.Path)
+	return below && (rest == "" || rest[0] == '/' || strings.HasSuffix(s.plain.Path, "/"))
 }
-
-// These keep the header of an answer short.
-const (
-	mostDomains = 4
-	mostPaths   = 4
-)
 
 // settings fills in the defaults. The keys are nil where one has to be
 // generated.

@@ -4,9 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Unanswered returns of how many clients a policy has requests that are unanswered.
 func (p *Policy) Unanswered() int {
-	p.companies.mu.Lock()
-	defer p.companies.mu.Unlock()
-	return len(p.companies.byClient)
+	return p.companies.Len()
 }
 
 // Displaced returns how many browsers have lost the node with this address.

@@ -267,7 +267,7 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure 
 		return
 	}
 	chosen, roster := chosenFor(r), p.roster.Load()
-	stale := sync.OnceValue(func() []string { return p.cookie.staleFor(r, secure) })
+	stale := sync.OnceValue(func() []string { return p.cookie.stale(r, secure) })
 	found := false
 	kept := slices.DeleteFunc(header["Set-Cookie"], func(line string) bool {
 		value, ours := affinity.SetCookieValue(line, p.cookie.name)

@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 )
 
@@ -32,10 +33,9 @@ type visit struct {
 	exhausted time.Time
 	// displaced: it is counted that the pinned node lost the client.
 	displaced bool
-	// company is what the client's other requests join, and leave what is called when
-	// the answer begins.
-	company *company
-	leave   []func()
+	// company is what the client's other requests join, until the answer begins.
+	company *affinity.Company[*member]
+	leave   func()
 	// others is what other policies remember, where a request passes through
 	// several proxies.
 	others *visit
@@ -74,6 +74,7 @@ func (c *call) recall(memory any) *visit {
 					v.chosen.prober.Suspect(c.service)
 				}
 				v.chosen = nil
+				c.turnToNextPin(v)
 			}
 			return v
 		}

@@ -104,9 +104,14 @@ func (c *call) turnToNextPin(v *visit) {
 
 // setCookie lets the answer pin a browser to a node. A browser that sent several
 // cookies loses those that today's settings do not make.
-func (c *call) setCookie(m *member, secure, several bool) {
+func (c *call) setCookie(m *member, secure, pinned, several bool) {
 	p := c.policy
 	if p.cookie == nil || c.service != service.GUI || c.writer == nil || c.tokens() == nil {
+		return
+	}
+	// Outside the path of the cookie, a browser cannot show the one that it may have,
+	// and would lose it for another. What it has besides may be a session.
+	if !several && !p.cookie.covers(c.request) && (pinned || len(c.request.Header["Cookie"]) > 0) {
 		return
 	}
 	line := p.cookie.lasting(c.roster.cookies[m.index].line(secure), c.roster.tokens.Epoch(), time.Now())
@@ -118,7 +123,7 @@ func (c *call) setCookie(m *member, secure, several bool) {
 	}
 	values = affinity.ReplaceCookie(values, p.cookie.name, "")
 	if several {
-		values = append(values, p.cookie.staleFor(c.request, secure)...)
+		values = append(values, p.cookie.stale(c.request, secure)...)
 	}
 	header["Set-Cookie"] = append(values, line)
 }

@@ -171,7 +171,7 @@ type Policy struct {
 	// moved is where clients are that were moved; nil if they go back at once.
 	moved *affinity.MovedClients
 
-	companies companies
+	companies affinity.Companies[*member]
 
 	dynamic bool        // the pool may change
 	asked   atomic.Bool // a dynamic pool was handed over since the last look

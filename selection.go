@@ -94,7 +94,7 @@ func (c *call) chooseFirst() *reverseproxy.Upstream {
 			m.NoteSession()
 		}
 		if !found.current {
-			c.setCookie(m, secure, false)
+			c.setCookie(m, secure, pinned, false)
 		}
 		c.label(m, why)
 		return c.pool[own]
@@ -120,7 +120,6 @@ func (c *call) isSpread() bool {
 
 // chooseAgain answers a later call.
 func (c *call) chooseAgain(v *visit) *reverseproxy.Upstream {
-	c.turnToNextPin(v)
 	if !v.exhausted.IsZero() {
 		if time.Since(v.exhausted) < patience {
 			c.takeBackCookie()
@@ -219,7 +218,7 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	if v.chosen == v.pinned && v.current && !v.several {
 		c.takeBackCookie()
 	} else {
-		c.setCookie(v.chosen, v.secure, v.several)
+		c.setCookie(v.chosen, v.secure, v.pinned != nil, v.several)
 	}
 	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
 		c.countDisplaced(v)

@@ -184,6 +184,53 @@ func TestAPersistentSessionInUseIsNeverLostAndAnIdleOneIs(t *testing.T) {
 	eventually(t, "the idle browser forgets the cookie", func() bool { return b.ourCookie() == "" })
 }
 
+func TestTwoClustersOnOneHostKeepTheirBrowsersApart(t *testing.T) {
+	_, all := startCluster(t, 6)
+	first, second := all[:3], all[3:]
+	for name, options := range map[string][2]string{
+		"by their names":         {"cluster a", "cluster b"},
+		"by the cookies' names":  {"cookie {\nname A\n}", "cookie {\nname B\n}"},
+		"by the cookies' paths":  {"cookie {\npath /a\n}", "cookie {\npath /b\n}"},
+		"by the cookies' path":   {"cookie {\npath /a/\nsecret one\n}", "cookie {\nsecret two\nname B\n}"},
+		"and with one fallback":  {"cluster a\nfallback round_robin", "cluster b\nfallback round_robin"},
+		"and with one secret":    {"cluster a\ncookie {\nsecret one\n}", "cluster b\ncookie {\nsecret one\n}"},
+		"and with other domains": {"cluster a\ncookie {\ndomain example.test\n}", "cluster b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t)
+			e.everyHost("handle_path /a/* {\n" + cluster(first, quick+"\n"+options[0]) + "\n}\nhandle_path /b/* {\n" + cluster(second, quick+"\n"+options[1]) + "\n}")
+			b := e.visiting("graph.example.test", 2)
+			ask := func(prefix string) string { return b.get(prefix + "/api/__echo").served(t) }
+			a1, b1 := ask("/a"), ask("/b")
+			if a1 == b1 {
+				t.Fatalf("both clusters have %s", a1)
+			}
+			elsewhere := e.visiting("graph.example.test", 3)
+			elsewhere.http.Jar = b.http.Jar
+			for range 4 {
+				for _, who := range []*browser{b, elsewhere} {
+					b = who
+					if a, b := ask("/a"), ask("/b"); a != a1 || b != b1 {
+						t.Fatalf("the browser of %s and %s went to %s and %s", a1, b1, a, b)
+					}
+				}
+			}
+			lost := named(t, all, a1)
+			lost.Stop()
+			a2 := ask("/a")
+			if err := lost.Start(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the node is up again", func() bool { return len(e.logs("node is up")) >= len(e.logs("node is down")) })
+			for range 4 {
+				if a, b := ask("/a"), ask("/b"); a != a2 || a == a1 || b != b1 {
+					t.Fatalf("the browser of %s and %s went to %s and %s", a2, b1, a, b)
+				}
+			}
+		})
+	}
+}
+
 // takeTurns asks as so many new browsers, one after another, and returns how many each
 // node gets.
 func (e *edge) takeTurns(browsers int) map[string]int {

@@ -250,31 +250,97 @@ func TestAPersistentCookieOfAnotherNameAndPathWorks(t *testing.T) {
 
 // Meanwhile the user may have been moved, and have logged in elsewhere.
 func TestALateAnswerOfANodeThatIsDownByThenSetsNoCookie(t *testing.T) {
-	_, nodes := startCluster(t, 2)
-	slow := tgnode.Fault{Mode: tgnode.SlowHeader, Path: "/studio/", Delay: 3 * time.Second}
-	for _, node := range nodes {
-		node.SetFault(tgnode.All, slow)
-	}
-	e := newEdge(t)
-	e.load(cluster(nodes, "health_check {\ninterval 100ms\nfails 1\n}"))
-	b := e.newBrowser(2)
-	late := make(chan *answer, 1)
-	go func() {
-		a, _ := b.try(http.MethodGet, "/studio/", nil)
-		late <- a
-	}()
-	eventually(t, "a node has the request", func() bool {
-		for _, node := range nodes {
-			if countTarget(node, "/studio/") > 0 {
-				node.SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Dead, Path: "/api/ping"})
-				return true
-			}
+	for name, old := range map[string]string{
+		"of a new browser":               "",
+		"of one with a forged cookie":    "TigerGraphNode=forged",
+		"of one with several cookies":    "TigerGraphNode=forged; TigerGraphNode=another",
+		"of one with a renewable cookie": "by the old key",
+	} {
+		for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+			t.Run(name+" over "+version, func(t *testing.T) {
+				_, nodes := startCluster(t, 2)
+				for _, node := range nodes {
+					node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.SlowHeader, Path: "/studio/", Delay: time.Second})
+				}
+				e := newEdge(t)
+				load, visit := e.load, func() *browser { return e.newBrowser(2) }
+				if version == "HTTP/2.0" {
+					load, visit = e.loadTLS, func() *browser { return e.newBrowserTLS(2) }
+				}
+				cookie := old
+				if cookie == "by the old key" {
+					load(cluster(nodes, "cookie {\nsecret old\n}"))
+					b := visit()
+					b.pinnedTo()
+					cookie = "TigerGraphNode=" + b.ourCookie()
+				}
+				load(cluster(nodes, "cookie {\nsecret new old\n}\nhealth_check {\ninterval 100ms\nfails 1\n}"))
+				b := visit()
+				late := make(chan *answer, 1)
+				go func() {
+					a, _ := b.try(http.MethodGet, "/studio/", nil, "Cookie", cookie)
+					late <- a
+				}()
+				eventually(t, "a node has the request", func() bool {
+					for _, node := range nodes {
+						if countTarget(node, "/studio/") > 0 {
+							node.SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Dead, Path: "/api/ping"})
+							return true
+						}
+					}
+					return false
+				})
+				eventually(t, "it is down", func() bool { return len(e.logs("node is down")) > 0 })
+				a := <-late
+				if a == nil || a.StatusCode != http.StatusOK || a.Proto != version || len(a.Cookies()) > 0 {
+					t.Errorf("%v", a)
+				}
+			})
 		}
-		return false
-	})
-	eventually(t, "it is down", func() bool { return len(e.logs("node is down")) > 0 })
-	a := <-late
-	if a == nil || a.StatusCode != http.StatusOK || len(a.Cookies()) > 0 {
-		t.Errorf("%v", a)
+	}
+}
+
+func TestAnAnswerHasTheCookieOfTheNodeThatAnsweredOnceAndAnErrorHasNone(t *testing.T) {
+	const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	for name, test := range map[string]struct {
+		faults []tgnode.Fault // of each node
+		status int
+		times  int
+	}{
+		"an answer":                     {nil, http.StatusOK, 1},
+		"after two refusals":            {[]tgnode.Fault{{Mode: tgnode.Close}, {Mode: tgnode.Reset}, {}}, http.StatusOK, 1},
+		"after an early hint":           {[]tgnode.Fault{{Mode: tgnode.Raw, Body: "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" + ok}}, http.StatusOK, 1},
+		"the node's own of our name":    {[]tgnode.Fault{{Mode: tgnode.Answer, Status: 200, Fields: []tgnode.Field{{Name: "Set-Cookie", Value: "TigerGraphNode=x"}}}}, http.StatusOK, 1},
+		"an error of the service":       {[]tgnode.Fault{tgnode.StatusFault(http.StatusInternalServerError)}, http.StatusInternalServerError, 1},
+		"nginx cannot reach the server": {[]tgnode.Fault{{Mode: tgnode.Dead}}, http.StatusBadGateway, 0},
+		"nginx has waited too long":     {[]tgnode.Fault{tgnode.StatusFault(http.StatusGatewayTimeout)}, http.StatusGatewayTimeout, 0},
+		"every node breaks off":         {[]tgnode.Fault{{Mode: tgnode.Close}}, http.StatusServiceUnavailable, 0},
+	} {
+		for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+			t.Run(name+" over "+version, func(t *testing.T) {
+				_, nodes := startCluster(t, 3)
+				for i, node := range nodes {
+					if len(test.faults) > 0 {
+						fault := test.faults[min(i, len(test.faults)-1)]
+						fault.Path = "/studio/"
+						node.SetFault(tgnode.All, fault)
+					}
+				}
+				e := newEdge(t)
+				load, visit := e.load, e.newBrowser
+				if version == "HTTP/2.0" {
+					load, visit = e.loadTLS, e.newBrowserTLS
+				}
+				load(cluster(nodes, "health_check off"))
+				for host := byte(2); host < 7; host++ {
+					for _, old := range []string{"", "TigerGraphNode=forged"} {
+						a := visit(host).get("/studio/", "Cookie", old)
+						if _, times := a.cookie("TigerGraphNode"); a.StatusCode != test.status || times != test.times || a.Proto != version {
+							t.Errorf("%s %d, set %q", a.Proto, a.StatusCode, a.Header["Set-Cookie"])
+						}
+					}
+				}
+			})
+		}
 	}
 }

@@ -72,6 +72,40 @@ func TestADrainingNodeKeepsItsClientsAndGetsNoNewOnes(t *testing.T) {
 	}
 }
 
+func TestALoginDuringADrainBeginsElsewhereAndNothingElseDoes(t *testing.T) {
+	for name, fallback := range map[string]string{"the hash": "", "another fallback": "fallback round_robin"} {
+		t.Run(name, func(t *testing.T) {
+			_, nodes := startCluster(t, 3)
+			e, a := newAdminEdge(t)
+			e.load(cluster(nodes, quick+"\n"+fallback))
+			b := e.newBrowser(2)
+			home := named(t, nodes, b.login())
+			a.drain(home)
+			for _, path := range []string{"/api/auth/whoami", "/studio/", "/gsqlserver/__echo", "/restpp/__echo", "/api/auth/login", "/api/auth/saml/login"} {
+				if a := b.get(path); len(a.Header["Set-Cookie"]) > 0 {
+					t.Errorf("%s sets %q", path, a.Header["Set-Cookie"])
+				}
+			}
+			if node, status := b.whoami(); node != home.Name() || status != http.StatusOK {
+				t.Errorf("the session is on %q: %d", node, status)
+			}
+			next := b.login()
+			if next == home.Name() {
+				t.Errorf("the login stayed on the node that drains")
+			}
+			a.ready(home)
+			for range 3 {
+				if node, status := b.whoami(); node != next || status != http.StatusOK {
+					t.Errorf("the new session is on %q, want %s: %d", node, next, status)
+				}
+			}
+			if count := a.metric(`caddy_tigergraph_displaced_total{node="` + home.Addr() + `"}`); count != "0" {
+				t.Errorf("%s browsers are counted as displaced", count)
+			}
+		})
+	}
+}
+
 func TestADrainSurvivesReloads(t *testing.T) {
 	_, nodes := startCluster(t, 3)
 	e, a := newAdminEdge(t)
