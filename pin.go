@@ -87,21 +87,6 @@ func (c *call) cutCookies() pins {
 	return found
 }
 
-// turnToNextPin lets a browser whose node has failed the request go where the next of
-// its cookies says that it belongs: it may have been given that one when it lost the
-// node before.
-func (c *call) turnToNextPin(v *visit) {
-	if v.pinned == nil || !v.failed.has(v.pinned) {
-		return
-	}
-	for i, m := range v.pins {
-		if place := c.position(m); place != balance.None && c.standing(place, v.failed).Serves() {
-			v.pinned, v.pins = m, v.pins[i+1:]
-			return
-		}
-	}
-}
-
 // setCookie lets the answer pin a browser to a node. A browser that sent several
 // cookies loses those that today's settings do not make.
 func (c *call) setCookie(m *member, secure, pinned, several bool) {

@@ -71,7 +71,7 @@ type usualPlaceholders [service.Count][balance.Spread + 1]caddy.ReplacerFunc
 
 // newPlaceholders returns the placeholders of a node with this label.
 func newPlaceholders(node any) (usual usualPlaceholders) {
-	for s := range usual {
+	for s := range service.Count {
 		for why := range usual[s] {
 			usual[s][why] = func(key string) (any, bool) {
 				switch key {
@@ -82,7 +82,7 @@ func newPlaceholders(node any) (usual usualPlaceholders) {
 				case affinityPlaceholder:
 					return reasonLabels[why], true
 				}
-				if service.Service(s) == service.RESTPP {
+				if s == service.RESTPP {
 					return nil, false
 				}
 				return noGraphAndQuery(key)

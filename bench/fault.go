@@ -32,8 +32,8 @@ var faultCases = []faultCase{
 	},
 	{
 		name: "reset", about: "a node resets connections",
-		begin: func(c *cluster) error { return c.command(0, "reset") },
-		end:   func(_ context.Context, c *cluster) error { return c.command(0, "serve") },
+		begin: func(c *cluster) error { return c.command("reset") },
+		end:   func(_ context.Context, c *cluster) error { return c.command("serve") },
 	},
 }
 

@@ -156,9 +156,9 @@ func (c *cluster) stop() {
 	}
 }
 
-// command tells a node what to do.
-func (c *cluster) command(i int, command string) error {
-	_, err := io.WriteString(c.control[i], command+"\n")
+// command tells the first node, whose faults are measured, what to do.
+func (c *cluster) command(command string) error {
+	_, err := io.WriteString(c.control[0], command+"\n")
 	return err
 }
 

@@ -24,8 +24,8 @@ var spreadCases = []spreadCase{
 	{name: "spread", label: "queries/s of one application host", hosts: 1},
 	{
 		name: "spread-slow", label: "one of three nodes is ten times slower", rate: 200, hosts: 60,
-		begin: func(c *cluster) error { return c.command(0, "slow") },
-		end:   func(c *cluster) error { return c.command(0, "serve") },
+		begin: func(c *cluster) error { return c.command("slow") },
+		end:   func(c *cluster) error { return c.command("serve") },
 	},
 	{
 		name: "spread-pause", label: "one of three nodes stops for 2 s", rate: 200, hosts: 60,

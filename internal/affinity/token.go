@@ -40,14 +40,14 @@ func MaxAge(epoch int64, lifetime time.Duration, now time.Time) int64 {
 	if rest := parts%int64(time.Second) - int64(now.Nanosecond()); rest < 0 {
 		left--
 	}
-	if lifetime < fewSeconds {
+	if lifetime < briefLifetime {
 		left++
 	}
 	return max(left, 1)
 }
 
-// fewSeconds is a lifetime of which a second is a good part.
-const fewSeconds = time.Minute
+// briefLifetime is one of which a second is a good part.
+const briefLifetime = time.Minute
 
 // Token returns the value of the cookie that pins a client to the node with
 // this address. It is opaque, and the same on every edge that has the key.

@@ -42,11 +42,11 @@ func GraphAndQuery(decoded, rawQuery string) (graph, query string) {
 	return graph, query
 }
 
-// GraphOf and QueryOf are requests as values whose text is what they name.
-type (
-	GraphOf http.Request
-	QueryOf http.Request
-)
+// GraphOf is a request as a value whose text is the graph that it names.
+type GraphOf http.Request
+
+// QueryOf is a request as a value whose text is the installed query that it names.
+type QueryOf http.Request
 
 // String returns the graph.
 func (r *GraphOf) String() string {
