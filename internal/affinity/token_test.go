@@ -123,7 +123,7 @@ func TestAPersistentCookieLastsWhileItIsUsedAndDiesAfterOneToTwoIdleLifetimes(t 
 	} {
 		// In a lifetime of many seconds, the last one may be missing.
 		longest := lifetime
-		if lifetime >= fewSeconds {
+		if lifetime >= briefLifetime {
 			longest -= time.Second
 		}
 		for _, clock := range []time.Duration{0, time.Hour, -time.Hour} {
