@@ -40,6 +40,27 @@ type App struct {
 	outbox   *fleet.Outbox
 }
 
+// allPolicies returns the policies of the app.
+func (a *App) allPolicies() []*Policy {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.policies)
+}
+
+// activeOf returns which of some clusters the operator made the active one, and which
+// keeps its sessions, -1 if none does.
+func (a *App) activeOf(clusters []string) (active, kept int) {
+	active, kept, _ = a.operator.Known().Active(clusters, time.Now())
+	return active, kept
+}
+
+// recover keeps the process alive when a goroutine of the app panics. It is deferred.
+func (a *App) recover(doing string) {
+	if panicked := recover(); panicked != nil {
+		a.logger.Error(doing+" panicked", zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
+	}
+}
+
 // liveApps are those that have started, the newest last: during a reload two, and
 // the older one alone if the reload fails. Metrics and the admin endpoint ask the
 // newest, because what Caddy shows may belong to a configuration that failed to
@@ -73,30 +94,9 @@ func (l *appList) newest() *App {
 	return l.apps[len(l.apps)-1]
 }
 
-// recover keeps the process alive when a goroutine of the app panics. It is deferred.
-func (a *App) recover(doing string) {
-	if panicked := recover(); panicked != nil {
-		a.logger.Error(doing+" panicked", zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
-	}
-}
-
-// allPolicies returns the policies of the app.
-func (a *App) allPolicies() []*Policy {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.policies)
-}
-
 // How often it is looked whether an epoch of the cookies has ended. The wall
 // clock may jump, so that no timer can be trusted to fire at the right moment.
 const (
 	shortestRefresh = 100 * time.Millisecond
 	longestRefresh  = 10 * time.Second
 )
-
-// activeOf returns which of some clusters the operator made the active one, and which
-// keeps its sessions, -1 if none does.
-func (a *App) activeOf(clusters []string) (active, kept int) {
-	active, kept, _ = a.operator.Known().Active(clusters, time.Now())
-	return active, kept
-}

@@ -13,6 +13,28 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
+// queryHolder returns the node that alone knows the asynchronous query a request
+// is about, nil if it is about none that any node knows.
+func (c *call) queryHolder() *member {
+	if c.service != service.RESTPP || !asyncquery.IsFollowUp(c.request.URL.Path) || c.policy.app == nil {
+		return nil
+	}
+	if m := c.rememberedHolder(); m != nil {
+		return m
+	}
+	return c.searchQuery()
+}
+
+// rememberedHolder returns the node that is remembered for a query.
+func (c *call) rememberedHolder() *member {
+	for address := range c.policy.app.fleet.Queries.Nodes(c.request.URL.RawQuery) {
+		if m := c.memberAt(address); m != nil {
+			return m
+		}
+	}
+	return nil
+}
+
 // searchQuery looks at all nodes for an asynchronous query that a request asks for by
 // an id that nobody remembers: of another edge, or of an earlier process. It returns
 // the node that knows it, nil if none does.
@@ -122,26 +144,4 @@ func (p *Policy) knowsQuery(ctx context.Context, m *member, target *url.URL, aut
 	}
 	defer func() { _ = response.Body.Close() }()
 	return response.StatusCode == http.StatusOK && asyncquery.Knows(response.Body, id)
-}
-
-// queryHolder returns the node that alone knows the asynchronous query a request
-// is about, nil if it is about none that any node knows.
-func (c *call) queryHolder() *member {
-	if c.service != service.RESTPP || !asyncquery.IsFollowUp(c.request.URL.Path) || c.policy.app == nil {
-		return nil
-	}
-	if m := c.rememberedHolder(); m != nil {
-		return m
-	}
-	return c.searchQuery()
-}
-
-// rememberedHolder returns the node that is remembered for a query.
-func (c *call) rememberedHolder() *member {
-	for address := range c.policy.app.fleet.Queries.Nodes(c.request.URL.RawQuery) {
-		if m := c.memberAt(address); m != nil {
-			return m
-		}
-	}
-	return nil
 }

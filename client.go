@@ -10,18 +10,15 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
-// beginsSession reports whether a request begins a new session on a node that is
-// draining, by a password: it may as well begin on another. So drains come to an
-// end.
-func (c *call) beginsSession(pinned int) bool {
-	m := c.roster.byPool[pinned]
-	return c.service == service.GUI && c.request.Method == http.MethodPost &&
-		(m.isDraining() || m.cluster == c.roster.kept) && service.Clean(c.request.URL.Path) == "/api/auth/login"
-}
-
-// isKnownByKey reports whether the client gets no cookie with the answer.
-func (c *call) isKnownByKey() bool {
-	return c.policy.cookie == nil || c.service != service.GUI || c.writer == nil
+// clientKey returns the key that a client without a cookie is known by.
+func (c *call) clientKey() uint64 {
+	if c.policy.hashed == balance.Header {
+		if value := c.request.Header.Get(c.policy.Header); value != "" {
+			return affinity.ValueKey(value)
+		}
+	}
+	client, _ := c.vars[caddyhttp.ClientIPVarKey].(string)
+	return c.policy.prefixes.Key(client)
 }
 
 // hashedBy returns what a client without a node is hashed by: its address, also
@@ -33,15 +30,18 @@ func (c *call) hashedBy() balance.Reason {
 	return c.policy.hashed
 }
 
-// clientKey returns the key that a client without a cookie is known by.
-func (c *call) clientKey() uint64 {
-	if c.policy.hashed == balance.Header {
-		if value := c.request.Header.Get(c.policy.Header); value != "" {
-			return affinity.ValueKey(value)
-		}
-	}
-	client, _ := c.vars[caddyhttp.ClientIPVarKey].(string)
-	return c.policy.prefixes.Key(client)
+// isKnownByKey reports whether the client gets no cookie with the answer.
+func (c *call) isKnownByKey() bool {
+	return c.policy.cookie == nil || c.service != service.GUI || c.writer == nil
+}
+
+// beginsSession reports whether a request begins a new session on a node that is
+// draining, by a password: it may as well begin on another. So drains come to an
+// end.
+func (c *call) beginsSession(pinned int) bool {
+	m := c.roster.byPool[pinned]
+	return c.service == service.GUI && c.request.Method == http.MethodPost &&
+		(m.isDraining() || m.cluster == c.roster.kept) && service.Clean(c.request.URL.Path) == "/api/auth/login"
 }
 
 func (c *call) isSecure() bool { return isSecure(c.request, c.vars, c.policy.proxyTrusts) }

@@ -78,6 +78,16 @@ type cookieSettings struct {
 	secure     http.Cookie // over TLS
 }
 
+// cookieLines are the values of Set-Cookie that pin a client to a node.
+type cookieLines struct{ plain, secure string }
+
+func (c cookieLines) line(secure bool) string {
+	if secure {
+		return c.secure
+	}
+	return c.plain
+}
+
 // lines returns the values of Set-Cookie that carry a token.
 func (s *cookieSettings) lines(token string) cookieLines {
 	plain, secure := s.plain, s.secure
@@ -256,14 +266,4 @@ func looksLikePlaceholder(secret string) bool {
 	secret = strings.TrimSpace(secret)
 	return strings.HasPrefix(secret, "{") && strings.HasSuffix(secret, "}") ||
 		strings.Contains(secret, "{env.") || strings.Contains(secret, "{file.") || strings.Contains(secret, "{$")
-}
-
-// cookieLines are the values of Set-Cookie that pin a client to a node.
-type cookieLines struct{ plain, secure string }
-
-func (c cookieLines) line(secure bool) string {
-	if secure {
-		return c.secure
-	}
-	return c.plain
 }

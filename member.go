@@ -39,6 +39,15 @@ type member struct {
 // isDraining reports whether the node takes no new clients.
 func (m *member) isDraining() bool { return m.retiring || m.IsDrained() }
 
+// release gives up the node and its prober. What they are can still be read, for
+// requests outlive their configuration.
+func (m *member) release(f *fleet.Fleet) {
+	f.ReleaseNode(m.Node)
+	if m.prober != nil {
+		m.prober.Release()
+	}
+}
+
 // memberSet is a set of a policy's members, by their index.
 type memberSet []uint64
 
@@ -51,15 +60,6 @@ func (s *memberSet) add(m *member) {
 
 func (s memberSet) has(m *member) bool {
 	return m.index/64 < len(s) && s[m.index/64]&(1<<(m.index%64)) != 0
-}
-
-// release gives up the node and its prober. What they are can still be read, for
-// requests outlive their configuration.
-func (m *member) release(f *fleet.Fleet) {
-	f.ReleaseNode(m.Node)
-	if m.prober != nil {
-		m.prober.Release()
-	}
 }
 
 // choice is a first choice of a node. Remembering a pointer to one that exists

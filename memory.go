@@ -97,6 +97,22 @@ func (c *call) remember(v *visit) *visit {
 	return v
 }
 
+// rememberOwn remembers a first choice without an allocation, if that can be.
+func (c *call) rememberOwn(m *member, v *visit, pinned bool) {
+	if !c.again && c.policy.hashed != balance.Header { // whose field the proxy may rewrite before a retry
+		if c.vars != nil {
+			c.vars[memoryKey] = m.choice(v.secure, pinned, v.spread)
+		}
+		return
+	}
+	kept := *v
+	kept.chosen = m
+	if pinned {
+		kept.pinned = m
+	}
+	c.remember(&kept)
+}
+
 // newestVisit returns the visit that a later choice left, nil if none did.
 func newestVisit(r *http.Request) *visit {
 	replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -172,22 +188,6 @@ func newestOf(r *http.Request) *visit {
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	first, _ := vars[memoryKey].(*visit)
 	return first
-}
-
-// rememberOwn remembers a first choice without an allocation, if that can be.
-func (c *call) rememberOwn(m *member, v *visit, pinned bool) {
-	if !c.again && c.policy.hashed != balance.Header { // whose field the proxy may rewrite before a retry
-		if c.vars != nil {
-			c.vars[memoryKey] = m.choice(v.secure, pinned, v.spread)
-		}
-		return
-	}
-	kept := *v
-	kept.chosen = m
-	if pinned {
-		kept.pinned = m
-	}
-	c.remember(&kept)
 }
 
 // turnToNextPin lets a browser whose node has failed the request go where the next of

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
@@ -185,6 +186,38 @@ func (*Policy) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// Standby is another cluster than that of the nodes written plainly.
+type Standby struct {
+	// What the cluster is called. Required.
+	Name string `json:"name"`
+
+	// The addresses of its nodes. Required.
+	Nodes []string `json:"nodes"`
+}
+
+// site is where a policy stands.
+type site struct {
+	name string
+	// hosts are those of its site, none if it may be any.
+	hosts []string
+}
+
+// probeOwner is a policy that has started. It lends the probers what belongs to its
+// configuration: a survivor must not use what an old one has cleaned up.
+type probeOwner struct {
+	app       *App
+	checker   HealthChecker
+	transport http.RoundTripper
+}
+
+// stopKeeping forgets when the drain of a cluster ends. The caller holds mu.
+func (p *Policy) stopKeeping() {
+	if p.keepTimer != nil {
+		p.keepTimer.Stop()
+		p.keepTimer = nil
+	}
+}
+
 // call is one call of Select.
 type call struct {
 	policy  *Policy
@@ -200,34 +233,11 @@ type call struct {
 	again bool
 }
 
-// probeOwner is a policy that has started. It lends the probers what belongs to its
-// configuration: a survivor must not use what an old one has cleaned up.
-type probeOwner struct {
-	app       *App
-	checker   HealthChecker
-	transport http.RoundTripper
-}
-
-// site is where a policy stands.
-type site struct {
-	name string
-	// hosts are those of its site, none if it may be any.
-	hosts []string
-}
-
-// Standby is another cluster than that of the nodes written plainly.
-type Standby struct {
-	// What the cluster is called. Required.
-	Name string `json:"name"`
-
-	// The addresses of its nodes. Required.
-	Nodes []string `json:"nodes"`
-}
-
-// stopKeeping forgets when the drain of a cluster ends. The caller holds mu.
-func (p *Policy) stopKeeping() {
-	if p.keepTimer != nil {
-		p.keepTimer.Stop()
-		p.keepTimer = nil
-	}
-}
+// Interface guards
+var (
+	_ caddy.Module          = (*Policy)(nil)
+	_ caddy.Provisioner     = (*Policy)(nil)
+	_ caddy.CleanerUpper    = (*Policy)(nil)
+	_ caddyfile.Unmarshaler = (*Policy)(nil)
+	_ reverseproxy.Selector = (*Policy)(nil)
+)

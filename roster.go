@@ -10,14 +10,6 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 )
 
-// firstStandby returns the first cluster that is not the active one.
-func (r *roster) firstStandby() int {
-	if r.active == 0 {
-		return 1
-	}
-	return 0
-}
-
 // roster is a picture of the nodes that a policy knows and of the tokens that
 // are valid for them. It is immutable; changes make a new one.
 type roster struct {
@@ -29,6 +21,14 @@ type roster struct {
 	// keeps its sessions, -1 if none does.
 	active, kept int
 	alignment
+}
+
+// firstStandby returns the first cluster that is not the active one.
+func (r *roster) firstStandby() int {
+	if r.active == 0 {
+		return 1
+	}
+	return 0
 }
 
 // alignment says how the upstreams of a pool correspond to members. The last

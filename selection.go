@@ -5,21 +5,11 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
-)
-
-// Interface guards
-var (
-	_ caddy.Module          = (*Policy)(nil)
-	_ caddy.Provisioner     = (*Policy)(nil)
-	_ caddy.CleanerUpper    = (*Policy)(nil)
-	_ caddyfile.Unmarshaler = (*Policy)(nil)
-	_ reverseproxy.Selector = (*Policy)(nil)
 )
 
 // Select chooses the node for a request: which service it is for, which nodes
