@@ -39,7 +39,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
-	a.key.storage, a.operator.storage = ctx.Storage(), ctx.Storage()
+	a.key.storage, a.key.logger, a.operator.storage = ctx.Storage(), a.logger, ctx.Storage()
 	if running := liveApps.newest(); running != nil {
 		a.operator.word = running.operator.known()
 	}
