@@ -126,10 +126,7 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 type nodeSeries struct{}
 
 // NodeJoined implements fleet.Observer. It returns the counters of the node's requests.
-func (nodeSeries) NodeJoined(address string) (attached any) {
-	displacedTotal.WithLabelValues(address) // increase() sees nothing of a series that begins with what it counts
-	return new(requestCounters)
-}
+func (nodeSeries) NodeJoined(string) (attached any) { return new(requestCounters) }
 
 // NodeLeft implements fleet.Observer.
 func (nodeSeries) NodeLeft(address string) {
@@ -141,7 +138,9 @@ func (nodeSeries) NodeLeft(address string) {
 
 // ProberJoined implements fleet.Observer.
 func (nodeSeries) ProberJoined(p *fleet.Prober) {
-	labelled.add(p.Address)
+	if !labelled.add(p.Address) {
+		return
+	}
 	for s := range service.Count {
 		if p.Checks(s) { // increase() sees nothing of a series that begins with what it counts
 			transitionsTotal.WithLabelValues(p.Address, s.String(), health.Up.String())

@@ -35,7 +35,7 @@ var (
 	requestDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                        "caddy_tigergraph_request_duration_seconds",
 		Help:                        "How long it took a node to begin its answer to a request.",
-		Buckets:                     []float64{.005, .025, .1, .5, 2.5, 10, 60},
+		Buckets:                     []float64{.01, .1, .5, 2.5, 15}, // few, for the same reason
 		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"node", "service"})
 
@@ -71,53 +71,78 @@ const (
 	nativeBuckets = 60
 )
 
+// Of a large cluster, what is of interest about few of its nodes has no series of the
+// others: with more than so many nodes, how long the probes of a service took is told
+// of those that have been slow, and changes of a verdict from the first one on.
+const (
+	mostInDetail = 100
+	slowProbe    = 500 * time.Millisecond
+)
+
 func countProbe(node, checked string, passed bool, took time.Duration) {
 	result := "fail"
 	if passed {
 		result = "pass"
 	}
-	labelled.ifKnown(node, func() {
+	labelled.ifKnown(node, func(l *labelledNode) {
 		probesTotal.WithLabelValues(node, checked, result).Inc()
+		timed, probed := l.timed[checked]
+		// All the first ones are made at once, and their slowness is not the node's.
+		l.timed[checked] = timed || len(labelled.nodes) <= mostInDetail || probed && took >= slowProbe
+		if !l.timed[checked] {
+			return
+		}
 		probeDuration.WithLabelValues(node, checked).Observe(took.Seconds())
 	})
 }
 
 func countTransition(node, checked, to string) {
-	labelled.ifKnown(node, func() { transitionsTotal.WithLabelValues(node, checked, to).Inc() })
+	labelled.ifKnown(node, func(*labelledNode) { transitionsTotal.WithLabelValues(node, checked, to).Inc() })
 }
 
 // labelled counts the probers of each address, so that the series of a node that
 // nobody checks any more can be deleted.
-var labelled = labelCount{count: make(map[string]int)}
+var labelled = labelCount{nodes: make(map[string]*labelledNode)}
 
 type labelCount struct {
 	mu    sync.Mutex
-	count map[string]int
+	nodes map[string]*labelledNode
 }
 
-func (l *labelCount) add(node string) {
+// labelledNode is a node that has series.
+type labelledNode struct {
+	probers int
+	timed   map[string]bool // whether a service that was probed has a series of how long that took
+}
+
+// add notes one more prober, and reports whether the nodes are few.
+func (l *labelCount) add(node string) (few bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.count[node]++
+	if l.nodes[node] == nil {
+		l.nodes[node] = &labelledNode{timed: make(map[string]bool)}
+	}
+	l.nodes[node].probers++
+	return len(l.nodes) <= mostInDetail
 }
 
 // ifKnown counts something of a node, unless the last prober of it has just ended:
 // a series made now would never be deleted.
-func (l *labelCount) ifKnown(node string, count func()) {
+func (l *labelCount) ifKnown(node string, count func(*labelledNode)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.count[node] > 0 {
-		count()
+	if known := l.nodes[node]; known != nil {
+		count(known)
 	}
 }
 
 func (l *labelCount) remove(node string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.count[node]--; l.count[node] > 0 {
+	if l.nodes[node].probers--; l.nodes[node].probers > 0 {
 		return
 	}
-	delete(l.count, node)
+	delete(l.nodes, node)
 	label := prometheus.Labels{"node": node}
 	probesTotal.DeletePartialMatch(label)
 	probeDuration.DeletePartialMatch(label)
@@ -132,6 +157,7 @@ type selectionCounters [service.Count][balance.Reasons]atomic.Pointer[prometheus
 func (c *selectionCounters) count(node string, s service.Service, why balance.Reason) {
 	counter := c[s][why].Load()
 	if counter == nil {
+		displacedTotal.WithLabelValues(node) // increase() sees nothing of a series that begins with what it counts
 		resolved := selectionsTotal.WithLabelValues(node, s.String(), why.String())
 		counter = &resolved
 		c[s][why].Store(counter)

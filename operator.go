@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/clock"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
@@ -93,7 +94,7 @@ func (a *App) followWord(ctx context.Context) (changed bool) {
 	o.failing = false
 	o.modified, o.size = stat.Modified, stat.Size
 	if changed = word.Version > o.word.Version; changed {
-		o.word = word
+		o.word = word.Settle(o.word, time.Now())
 	}
 	return changed
 }
@@ -134,10 +135,12 @@ func (a *App) say(change func(fleet.Word) fleet.Word) (err error) {
 	case err != nil:
 		return failed("reading", err)
 	}
-	if known := o.known(); known.Version > word.Version { // the storage is another, or was reset
+	known := o.known()
+	if known.Version > word.Version { // the storage is another, or was reset
 		word = known
 	}
-	word = change(word)
+	now := time.Now()
+	word = change(word.Settle(known, now)).Settle(known, now)
 	text, err := word.Encode()
 	if err != nil {
 		return failed("writing", err)
@@ -286,8 +289,8 @@ func moment(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
-	utc := t.UTC().Round(0)
-	return &utc
+	date := clock.Date(t)
+	return &date
 }
 
 // longestDrain is longer than any maintenance.
