@@ -58,7 +58,7 @@ type benchmark struct {
 	rate       float64
 	fault      time.Duration // how long a node fails
 	patience   time.Duration // of clients then
-	scales     []scale
+	scales     []scale       // numbers of nodes and sites
 	idle       int           // clients that keep a connection and do nothing
 	workers    int
 	profiles   string // the folder for them, if wanted

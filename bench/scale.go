@@ -102,7 +102,7 @@ func (b *benchmark) runScale(ctx context.Context, s scale, c contender) (row sca
 		fmt.Fprintf(&text, "{\n\tadmin unix/%s\n\tpersist_config off\n\tstorage file_system %q\n\tstorage_clean_interval off\n\tauto_https off\n\tgrace_period 1s\n\tmetrics\n}\n",
 			adminSocket(folder), filepath.Join(folder, "storage"))
 		for site := range s.sites {
-			host := "127.0.0.1" // which clients ask for
+			host := "localhost" // which clients ask for
 			if site > 0 {
 				host = fmt.Sprintf("s%d.localhost", site)
 			}
