@@ -87,9 +87,16 @@ func countProbe(node, checked string, passed bool, took time.Duration) {
 	labelled.ifKnown(node, func(l *labelledNode) {
 		probesTotal.WithLabelValues(node, checked, result).Inc()
 		timed, probed := l.timed[checked]
-		// All the first ones are made at once, and their slowness is not the node's.
-		l.timed[checked] = timed || len(labelled.nodes) <= mostInDetail || probed && took >= slowProbe
-		if !l.timed[checked] {
+		if !timed {
+			// All the first ones are made at once, and their slowness is not the node's.
+			// Where everything is slow, it is that of the edge.
+			slow := probed && took >= slowProbe && labelled.timed < mostInDetail
+			if timed = slow || len(labelled.nodes) <= mostInDetail; timed {
+				labelled.timed++
+			}
+			l.timed[checked] = timed
+		}
+		if !timed {
 			return
 		}
 		probeDuration.WithLabelValues(node, checked).Observe(took.Seconds())
@@ -107,6 +114,7 @@ var labelled = labelCount{nodes: make(map[string]*labelledNode)}
 type labelCount struct {
 	mu    sync.Mutex
 	nodes map[string]*labelledNode
+	timed int // how many services of nodes have a series of how long probes took
 }
 
 // labelledNode is a node that has series.
@@ -141,6 +149,11 @@ func (l *labelCount) remove(node string) {
 	defer l.mu.Unlock()
 	if l.nodes[node].probers--; l.nodes[node].probers > 0 {
 		return
+	}
+	for _, timed := range l.nodes[node].timed {
+		if timed {
+			l.timed--
+		}
 	}
 	delete(l.nodes, node)
 	label := prometheus.Labels{"node": node}
