@@ -383,6 +383,36 @@ func TestALateResultIsNotCounted(t *testing.T) {
 	}
 }
 
+func TestALargeClusterHasTimesOfSlowNodesAlone(t *testing.T) {
+	times := func(node string) int {
+		return probeDuration.DeletePartialMatch(map[string]string{"node": node})
+	}
+	labelled.add("few:1")
+	countProbe("few:1", "gui", true, time.Millisecond)
+	if times("few:1") != 1 {
+		t.Error("a node of a small cluster has no times")
+	}
+	for i := range mostInDetail {
+		labelled.add(fmt.Sprintf("many:%d", i))
+	}
+	for _, took := range []time.Duration{time.Second, time.Millisecond} { // the first says nothing
+		countProbe("many:1", "gui", true, took)
+	}
+	if times("many:1") != 0 {
+		t.Error("a node that is not slow has times")
+	}
+	for _, took := range []time.Duration{time.Second, time.Millisecond} {
+		countProbe("many:1", "gui", true, took)
+		if times("many:1") != 1 {
+			t.Errorf("the %s of a node that is slow are not told", took)
+		}
+	}
+	labelled.remove("few:1")
+	for i := range mostInDetail {
+		labelled.remove(fmt.Sprintf("many:%d", i))
+	}
+}
+
 func TestImpossibleSettingsAreRefused(t *testing.T) {
 	base, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
 	if err != nil {

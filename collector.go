@@ -127,7 +127,9 @@ type fleetSeries struct{}
 
 // NodeJoined implements fleet.Observer. It returns the counters of the node's requests.
 func (fleetSeries) NodeJoined(address string) (attached any) {
-	displacedTotal.WithLabelValues(address) // increase() sees nothing of a series that begins with what it counts
+	if labelled.isFew() { // increase() sees nothing of a series that begins with what it counts
+		displacedTotal.WithLabelValues(address)
+	}
 	return newRequestCounters(address)
 }
 
@@ -138,7 +140,9 @@ func (fleetSeries) NodeLeft(n *fleet.Node) {
 
 // ProberJoined implements fleet.Observer.
 func (fleetSeries) ProberJoined(p *fleet.Prober) {
-	labelled.add(p.Address)
+	if !labelled.add(p.Address) {
+		return
+	}
 	for s := range service.Count {
 		if p.Checks(s) { // increase() sees nothing of a series that begins with what it counts
 			transitionsTotal.WithLabelValues(p.Address, s.String(), health.Up.String())

@@ -3,7 +3,9 @@ package tigergraph
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
 )
 
 const (
@@ -19,8 +22,10 @@ const (
 	keyPath = "tigergraph/cookie.key"
 	// keyBytes is its length: as long as the HMAC's output.
 	keyBytes = 32
-	// storageTimeout bounds how long a storage that hangs holds up the start.
+	// storageTimeout bounds how long a storage that hangs holds up the start, and
+	// knownTimeout how long while the key is known.
 	storageTimeout = 30 * time.Second
+	knownTimeout   = 5 * time.Second
 )
 
 // generatedKey is the key of the cookies where none is configured. It is made
@@ -28,6 +33,7 @@ const (
 // that share a storage agree.
 type generatedKey struct {
 	storage certmagic.Storage
+	logger  *zap.Logger
 
 	mu    sync.Mutex
 	value []byte
@@ -35,7 +41,7 @@ type generatedKey struct {
 
 // knownKeys are the keys that this process has read, by the name of their storage.
 // A storage that is emptied while Caddy runs gets its key back at the next reload,
-// which so costs nobody the session.
+// which so costs nobody the session. Nor does one that fails.
 var knownKeys sync.Map
 
 // load returns the key, from storage at the first call.
@@ -45,13 +51,22 @@ func (k *generatedKey) load(ctx context.Context) ([]byte, error) {
 	if k.value != nil {
 		return k.value, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
-	defer cancel()
 	name := storageName(k.storage)
 	known, _ := knownKeys.Load(name)
-	knownKey, _ := known.([]byte)
-	value, err := adoptOrGenerate(ctx, k.storage, knownKey)
-	if err != nil {
+	knownKey, isKnown := known.([]byte)
+	timeout := storageTimeout
+	if isKnown {
+		timeout = knownTimeout
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	value, err := adoptOrGenerate(limited, k.storage, knownKey)
+	switch {
+	case err != nil && isKnown && ctx.Err() == nil:
+		k.logger.Warn("the cookie key in Caddy's storage cannot be read or kept; the known one stays in force until Caddy is restarted",
+			zap.String("file", keyPath), zap.Error(err))
+		value = knownKey
+	case err != nil:
 		return nil, fmt.Errorf("the cookie key in Caddy's storage (%s): %w; the cookie option 'secret' does without it", keyPath, err)
 	}
 	k.value = value
@@ -66,7 +81,11 @@ func storageName(storage certmagic.Storage) string {
 	if named, ok := storage.(fmt.Stringer); ok {
 		return fmt.Sprintf("%T %s", storage, named)
 	}
-	return ""
+	settings, err := json.Marshal(storage) // most are modules of Caddy
+	if err != nil || len(settings) <= len("{}") {
+		return ""
+	}
+	return fmt.Sprintf("%T %x", storage, sha256.Sum256(settings)) // which may hold a password
 }
 
 // adoptOrGenerate reads the key or, as the only one who may at this moment,

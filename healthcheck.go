@@ -31,7 +31,8 @@ func init() {
 type Services struct {
 	// How long to wait between two probes of a service. While its verdict is in
 	// doubt (a failure while up, a pass while down) it is a quarter of that. At
-	// least 10ms, at most 24h. Default: 2s.
+	// least 10ms, at most 24h. From 30s on, a probe leaves no connection open.
+	// Default: 2s.
 	Interval caddy.Duration `json:"interval,omitempty"`
 
 	// How long a probe may take, the answer's body included. Default: 2s.
@@ -144,6 +145,9 @@ func (s *Services) paths() [service.Count]string {
 
 // shortestInterval keeps a slip of the pen from flooding the nodes.
 const shortestInterval = 10 * time.Millisecond
+
+// longInterval is from where on probes leave no connection open.
+const longInterval = 30 * time.Second
 
 // longestInterval is far from where the arithmetic of waits ends.
 const longestInterval = 24 * time.Hour

@@ -35,7 +35,7 @@ var (
 	requestDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                        "caddy_tigergraph_request_duration_seconds",
 		Help:                        "How long it took a node to begin its answer to a request.",
-		Buckets:                     []float64{.005, .025, .1, .5, 2.5, 10, 60},
+		Buckets:                     []float64{.01, .1, .5, 2.5, 15}, // few, for the same reason
 		NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"node", "service"})
 
@@ -71,53 +71,98 @@ const (
 	nativeBuckets = 60
 )
 
+// Of a large cluster, what is of interest about few of its nodes has no series of the
+// others: with more than so many nodes, how long the probes of a service took is told
+// of those that have been slow, and changes of a verdict from the first one on.
+const (
+	mostInDetail = 100
+	slowProbe    = 500 * time.Millisecond
+)
+
 func countProbe(node, checked string, passed bool, took time.Duration) {
 	result := "fail"
 	if passed {
 		result = "pass"
 	}
-	labelled.ifKnown(node, func() {
+	labelled.ifKnown(node, func(l *labelledNode) {
 		probesTotal.WithLabelValues(node, checked, result).Inc()
+		timed, probed := l.timed[checked]
+		if !timed {
+			// All the first ones are made at once, and their slowness is not the node's.
+			// Where everything is slow, it is that of the edge.
+			slow := probed && took >= slowProbe && labelled.timed < mostInDetail
+			if timed = slow || len(labelled.nodes) <= mostInDetail; timed {
+				labelled.timed++
+			}
+			l.timed[checked] = timed
+		}
+		if !timed {
+			return
+		}
 		probeDuration.WithLabelValues(node, checked).Observe(took.Seconds())
 	})
 }
 
 func countTransition(node, checked, to string) {
-	labelled.ifKnown(node, func() { transitionsTotal.WithLabelValues(node, checked, to).Inc() })
+	labelled.ifKnown(node, func(*labelledNode) { transitionsTotal.WithLabelValues(node, checked, to).Inc() })
 }
 
 // labelled counts the probers of each address, so that the series of a node that
 // nobody checks any more can be deleted.
-var labelled = labelCount{count: make(map[string]int)}
+var labelled = labelCount{nodes: make(map[string]*labelledNode)}
 
 type labelCount struct {
 	mu    sync.Mutex
-	count map[string]int
+	nodes map[string]*labelledNode
+	timed int // how many services of nodes have a series of how long probes took
 }
 
-func (l *labelCount) add(node string) {
+// labelledNode is a node that has series.
+type labelledNode struct {
+	probers int
+	timed   map[string]bool // whether a service that was probed has a series of how long that took
+}
+
+// add notes one more prober, and reports whether the nodes are few.
+func (l *labelCount) add(node string) (few bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.count[node]++
+	if l.nodes[node] == nil {
+		l.nodes[node] = &labelledNode{timed: make(map[string]bool)}
+	}
+	l.nodes[node].probers++
+	return len(l.nodes) <= mostInDetail
+}
+
+// isFew reports whether the nodes are few.
+func (l *labelCount) isFew() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.nodes) <= mostInDetail
 }
 
 // ifKnown counts something of a node, unless the last prober of it has just ended:
 // a series made now would never be deleted.
-func (l *labelCount) ifKnown(node string, count func()) {
+func (l *labelCount) ifKnown(node string, count func(*labelledNode)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.count[node] > 0 {
-		count()
+	if known := l.nodes[node]; known != nil {
+		count(known)
 	}
 }
 
 func (l *labelCount) remove(node string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.count[node]--; l.count[node] > 0 {
+	if l.nodes[node].probers--; l.nodes[node].probers > 0 {
 		return
 	}
-	delete(l.count, node)
+	for _, timed := range l.nodes[node].timed {
+		if timed {
+			l.timed--
+		}
+	}
+	delete(l.nodes, node)
 	label := prometheus.Labels{"node": node}
 	probesTotal.DeletePartialMatch(label)
 	probeDuration.DeletePartialMatch(label)
@@ -136,7 +181,10 @@ type selectionCounters [service.Count][balance.Reasons]atomic.Pointer[prometheus
 
 // count counts a selection.
 func (c *selectionCounters) count(of *nodeSeries, s service.Service, why balance.Reason) {
-	counter := resolved(of, &c[s][why], func() prometheus.Counter { return selectionsTotal.WithLabelValues(of.node, s.String(), why.String()) })
+	counter := resolved(of, &c[s][why], func() prometheus.Counter {
+		displacedTotal.WithLabelValues(of.node) // increase() sees nothing of a series that begins with what it counts
+		return selectionsTotal.WithLabelValues(of.node, s.String(), why.String())
+	})
 	if counter != nil {
 		(*counter).Inc()
 	}

@@ -19,10 +19,10 @@ func (p *Policy) joinMoved(host *reverseproxy.Handler, idle time.Duration) {
 			nodes = append(nodes, upstream.Dial)
 		}
 		if host.DynamicUpstreamsRaw != nil {
-			nodes = append(nodes, string(host.DynamicUpstreamsRaw))
+			nodes = append(nodes, affinity.NodesOf(host.DynamicUpstreamsRaw)...)
 		}
 	}
-	p.moved = p.app.fleet.Moved.Join(fmt.Sprintf("%q %q %d", p.Affinity, p.Header, p.prefixes), nodes, idle)
+	p.moved = p.app.fleet.Moved.Join(p.app, fmt.Sprintf("%q %q %d", p.Affinity, p.Header, p.prefixes), nodes, idle)
 }
 
 // homeOrMoved returns the place of the node that a client without a cookie

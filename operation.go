@@ -235,7 +235,7 @@ func checkedStatus(p *fleet.Prober, s service.Service) serviceStatus {
 		status.Advice = health.Advice(s.String(), report.Failure)
 	}
 	if met := report.Evidence; met.Last != health.Nothing {
-		status.Evidence = &statuspage.Evidence{Last: met.Last.String(), At: met.At.UTC().Round(0), Count: met.Count}
+		status.Evidence = &statuspage.Evidence{Last: met.Last.String(), At: *moment(met.At), Count: met.Count}
 	}
 	return status
 }

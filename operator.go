@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/clock"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
@@ -302,8 +303,8 @@ func moment(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
-	utc := t.UTC().Round(0)
-	return &utc
+	date := clock.Date(t)
+	return &date
 }
 
 // refuse makes an error with the status and the message that the admin endpoint

@@ -96,6 +96,8 @@ func (s *Services) request(ctx context.Context, transport http.RoundTripper, nod
 	}
 	request.Header = s.header.Clone()
 	request.Host = s.host
+	// A connection that nobody needs for so long costs both ends more than to dial anew.
+	request.Close = s.plan.Interval >= longInterval
 	if isSocket {
 		// Transports keep connections by this, and must not take one socket for
 		// another.

@@ -60,7 +60,7 @@ func (l lease) Changing(s service.Service, change health.Change) {
 		return
 	}
 	l.app.fleet.History.Add(history.Transition{
-		Time: change.Since.UTC().Round(0), Node: l.address, Service: s.String(),
+		Time: change.Since, Node: l.address, Service: s.String(),
 		From: change.From.String(), To: change.Verdict.String(), Why: change.Why(),
 	})
 }

@@ -162,7 +162,7 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 		Time:               now.UTC().Round(0),
 		Version:            pluginVersion,
 		CaddyVersion:       caddyVersion,
-		Started:            started.UTC().Round(0),
+		Started:            *moment(started),
 		UptimeSeconds:      int64(now.Sub(started).Seconds()),
 		LatencyStep:        step,
 		LatencyStepSeconds: int(health.LatencyStep.Seconds()),

@@ -40,7 +40,7 @@ func runTests(m *testing.M) int {
 }
 
 // brief is the flags of the shortest run there is.
-var brief = []string{"-rounds", "1", "-duration", "50ms", "-connections", "3", "-bulk", "0.001", "-idle", "20", "-rate", "100", "-patience", "500ms", "-fault", "1s"}
+var brief = []string{"-rounds", "1", "-duration", "50ms", "-connections", "3", "-bulk", "0.001", "-idle", "20", "-rate", "100", "-patience", "500ms", "-fault", "1s", "-scale", "3x1,5x2"}
 
 func TestAllIsMeasured(t *testing.T) {
 	var output bytes.Buffer
@@ -64,6 +64,9 @@ func TestAllIsMeasured(t *testing.T) {
 			}
 			continue
 		}
+		if name == "scale" {
+			continue // see TestManyNodesAndSitesAreMeasured
+		}
 		_, table, found := strings.Cut(string(report), "\n`-only "+name+"`: ")
 		for _, proxy := range []string{"directive", "policy", "stock", "stock-ours"} {
 			if !found || !strings.Contains(table, "\n| "+proxy+" ") {
@@ -72,6 +75,21 @@ func TestAllIsMeasured(t *testing.T) {
 		}
 	}
 	t.Log(string(report))
+}
+
+func TestManyNodesAndSitesAreMeasured(t *testing.T) {
+	var output bytes.Buffer
+	if err := run(t.Context(), append(brief, "-only", "scale"), &output); err != nil {
+		t.Fatalf("%v\n%s", err, &output)
+	}
+	for _, numbers := range []string{"3     | 1     ", "5     | 2     "} {
+		for _, proxy := range []string{"directive", "stock"} {
+			if !strings.Contains(output.String(), "\n| "+numbers+"| "+proxy+" ") {
+				t.Errorf("no figures of %s for %s", proxy, numbers)
+			}
+		}
+	}
+	t.Log(output.String())
 }
 
 func TestAnotherCaddyIsMeasuredAndProfiled(t *testing.T) {
@@ -172,6 +190,8 @@ func TestWhatIsNotThereIsRefused(t *testing.T) {
 		{"-only", "nonesuch"},
 		{"-proxies", "nonesuch"},
 		{"-rounds", "0"},
+		{"-scale", "3x0"},
+		{"-scale", "many"},
 		{"-add", "another"},
 		{"small"},
 	} {

@@ -58,6 +58,7 @@ type benchmark struct {
 	rate       float64
 	fault      time.Duration // how long a node fails
 	patience   time.Duration // of clients then
+	scales     []scale       // numbers of nodes and sites
 	idle       int           // clients that keep a connection and do nothing
 	workers    int
 	profiles   string // the folder for them, if wanted
@@ -84,6 +85,7 @@ func (b *benchmark) measurements() (all []measurement) {
 		b.choices, err = b.measureSelection(ctx)
 		return nil, err
 	}})
+	all = append(all, measurement{"scale", func(ctx context.Context) ([]figure, error) { return nil, b.measureScale(ctx) }})
 	for _, c := range b.cpuCases() {
 		all = append(all, measurement{c.name, func(ctx context.Context) ([]figure, error) { return b.measureCPU(ctx, c) }})
 	}
@@ -128,6 +130,7 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 	flags.IntVar(&b.piece, "piece", defaultPiece, "bytes that a node writes at a time; the default is what nginx's buffers hold")
 	flags.Float64Var(&b.rate, "rate", 1000, "requests a second where latency is measured")
 	flags.IntVar(&b.idle, "idle", 10_000, "clients that keep a connection where memory is measured")
+	scales := flags.String("scale", "3x1,30x1,300x1,1000x1,3x50,3x200", "the numbers of nodes and sites, with commas between")
 	flags.DurationVar(&b.fault, "fault", 45*time.Second, "how long a node fails; Caddy's own checks take up to 35s by their defaults")
 	flags.DurationVar(&b.patience, "patience", 5*time.Second, "how long clients wait for an answer where a node fails")
 	flags.IntVar(&b.workers, "workers", runtime.NumCPU(), "cores that each proxy may use: GOMAXPROCS, worker_processes, nbthread")
@@ -165,6 +168,9 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 		return errors.New("rounds, duration, connections, bulk, piece, rate, idle, fault, patience and workers have to be more than 0")
 	}
 	b.bulk = int64(*bulk * gigabyte)
+	if b.scales, err = parseScales(*scales); err != nil {
+		return err
+	}
 	var chosen []measurement
 	for _, m := range b.measurements() {
 		if matches(*only, m.name) {

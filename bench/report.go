@@ -15,6 +15,7 @@ import (
 type report struct {
 	figures []figure
 	choices []*choice
+	scaled  []scaleRow
 	failed  int64
 }
 
@@ -32,6 +33,10 @@ func (b *benchmark) write(w io.Writer, arguments []string) {
 	if len(b.choices) > 0 {
 		fmt.Fprint(w, "\n### Choosing a node\n\n`-only selection`: Caddy's policies and this one, in one process.\n\n")
 		printChoices(w, b.choices)
+	}
+	if len(b.scaled) > 0 {
+		fmt.Fprintf(w, "\n### Great numbers\n\n`-only scale`: once each, sites over the same nodes, with checks every 2 s. A request is of one client, with nothing else to do.\n\n")
+		printScales(w, b.scaled)
 	}
 	for _, f := range b.figures {
 		f.print(w)

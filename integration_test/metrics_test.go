@@ -3,6 +3,7 @@ package integration_test
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -87,6 +88,45 @@ func TestMetrics(t *testing.T) {
 	// A node that leaves takes its series along.
 	e.load(behind(nodes[1:], quick))
 	eventually(t, "the series of the node that left are gone", func() bool { return !strings.Contains(a.metrics(), first) })
+}
+
+// A cluster of so many nodes is scraped as often as a small one.
+func TestTheMetricsOfAThousandNodesAreAMegabyte(t *testing.T) {
+	const count = 1000
+	server := &http.Server{ReadHeaderTimeout: enough, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"error":false,"message":"pong"}`))
+	})}
+	t.Cleanup(func() { _ = server.Close() })
+	var addresses []string
+	for i := range count {
+		listener, err := net.Listen("tcp4", fmt.Sprintf("127.0.%d.%d:0", 100+i/200, 1+i%200))
+		if err != nil {
+			t.Skipf("this machine has no %d sockets at addresses of its own: %v", count, err)
+		}
+		addresses = append(addresses, listener.Addr().String())
+		go func() { _ = server.Serve(listener) }()
+	}
+	e, a := newAdminEdge(t)
+	e.load("reverse_proxy " + strings.Join(addresses, " ") + " {\nlb_policy tigergraph {\nhealth_check {\ninterval 10m\ntimeout 20s\n}\n}\n}")
+	var scraped string
+	eventually(t, "every service is up", func() bool {
+		scraped = a.metrics()
+		return strings.Count(scraped, "\ncaddy_tigergraph_node_up{") == 3*count && strings.Count(scraped, `",to="up"} 1`) == 3*count
+	})
+	ours, by := 0, make(map[string]int)
+	for line := range strings.Lines(scraped) {
+		if strings.HasPrefix(line, "caddy_tigergraph_") {
+			ours += len(line)
+			name, _, _ := strings.Cut(line, "{")
+			by[name] += len(line)
+		}
+	}
+	const most = 1e6
+	if ours > most {
+		t.Errorf("%d nodes have %d bytes of metrics, more than %d", count, ours, int(most))
+	}
+	t.Logf("%d bytes of %d: %v", ours, len(scraped), by)
 }
 
 func TestThePlaceholdersInAnAccessLog(t *testing.T) {

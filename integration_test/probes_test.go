@@ -143,3 +143,23 @@ func startTLSNodes(t *testing.T, count int, name string) (nodes []*tgnode.Node, 
 	}
 	return cluster.Nodes(), authority
 }
+
+func TestProbesThatAreFarBetweenLeaveNoConnectionOpen(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	for _, proxy := range []string{"", "transport http\n", "transport tigergraph\n"} {
+		for interval, kept := range map[string]bool{"20s": true, "30s": false, "1h": false} {
+			e, a := newAdminEdge(t)
+			e.load("reverse_proxy " + addresses(nodes) + " {\n" + proxy + "lb_policy tigergraph {\nhealth_check {\ninterval " + interval + "\n}\n}\n}")
+			a.allUp()
+			for _, node := range nodes {
+				if kept && node.Connections() == 0 {
+					t.Errorf("with %q and the interval %s no connection is kept", proxy, interval)
+				}
+				if !kept {
+					eventually(t, "no connection is open", func() bool { return node.Connections() == 0 })
+				}
+				node.ResetConnections()
+			}
+		}
+	}
+}

@@ -1,6 +1,8 @@
 package affinity
 
 import (
+	"encoding/json"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -36,11 +38,17 @@ type Client struct {
 // movedGroup is what policies have in common that share what they remember: they tell
 // clients apart in the same way and have nodes in common.
 type movedGroup struct {
-	number uint64
-	kind   string
-	nodes  []string // of the policy that joined last
-	size   int      // how many policies have joined and not left
-	empty  atomic.Bool
+	number  uint64
+	kind    string
+	members []*movedMember
+	empty   atomic.Bool
+}
+
+// movedMember stands for the policies of one configuration that have the same nodes.
+type movedMember struct {
+	configuration any
+	nodes         []string // sorted
+	size          int      // how many policies have joined and not left
 }
 
 // NewMoved returns a memory for so many clients.
@@ -48,38 +56,82 @@ func NewMoved(most int) *Moved {
 	return &Moved{clients: ttlcache.New(ttlcache.WithCapacity[movedClient, string](uint64(max(most, 1))))}
 }
 
-// Join returns the part of the memory for a policy. Kind says by what it tells clients
-// apart. It shares the part with the policy that is most like it: after a reload that
-// adds or removes a node, that is the one before. Idle is how long a client is
-// remembered after it was seen last.
-func (m *Moved) Join(kind string, nodes []string, idle time.Duration) *MovedClients {
+// Join returns the part of the memory for a policy of a configuration. Kind says by what
+// it tells clients apart. It shares the part with the policies that have the same nodes
+// or, of another configuration, the most in common: after a reload that adds or removes
+// a node, these are the ones before. Policies of one configuration whose nodes differ
+// share nothing, since a client that had to leave its node for one of them need not do
+// so for the other. Idle is how long a client is remembered after it was seen last.
+func (m *Moved) Join(configuration any, kind string, nodes []string, idle time.Duration) *MovedClients {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	nodes = slices.Clone(nodes)
 	slices.Sort(nodes)
-	var best *movedGroup
-	most := 0
-	for _, group := range m.groups {
-		if group.kind != kind {
+	var group *movedGroup
+	most, taken := 0, false
+	for _, other := range m.groups {
+		if other.kind != kind {
 			continue
 		}
-		if slices.Equal(group.nodes, nodes) { // also where a source says which nodes there are
-			best = group
-			break
-		}
-		if common := inCommon(group.nodes, nodes); common > most {
-			best, most = group, common
+		likeness, differs := other.likeness(configuration, nodes)
+		if likeness > most || likeness == most && likeness > 0 && taken && !differs {
+			group, most, taken = other, likeness, differs
 		}
 	}
-	if best == nil {
+	if group == nil || taken {
 		m.last++
-		best = &movedGroup{number: m.last, kind: kind}
-		best.empty.Store(true)
-		m.groups = append(m.groups, best)
+		added := &movedGroup{number: m.last, kind: kind}
+		added.empty.Store(true)
+		m.groups = append(m.groups, added)
+		if taken {
+			m.inherit(added, group)
+		}
+		group = added
 	}
-	best.nodes = nodes
-	best.size++
-	return &MovedClients{memory: m, group: best, idle: idle}
+	return &MovedClients{memory: m, group: group, member: group.join(configuration, nodes), idle: idle}
+}
+
+// likeness returns how many nodes a policy has in common with one that is in the group,
+// more than there are nodes if they have the same, and whether its own configuration
+// has other nodes in the group.
+func (g *movedGroup) likeness(configuration any, nodes []string) (most int, differs bool) {
+	for _, member := range g.members {
+		switch {
+		case slices.Equal(member.nodes, nodes): // also where a source says which nodes there are
+			most = math.MaxInt
+		case member.configuration == configuration:
+			differs = true
+		default:
+			most = max(most, inCommon(member.nodes, nodes))
+		}
+	}
+	return most, differs
+}
+
+// join makes a policy a member of the group. The caller holds the memory's lock.
+func (g *movedGroup) join(configuration any, nodes []string) *movedMember {
+	for _, member := range g.members {
+		if member.configuration == configuration && slices.Equal(member.nodes, nodes) {
+			member.size++
+			return member
+		}
+	}
+	member := &movedMember{configuration: configuration, nodes: nodes, size: 1}
+	g.members = append(g.members, member)
+	return member
+}
+
+// inherit gives a new group what another one knows.
+func (m *Moved) inherit(heir, ancestor *movedGroup) {
+	if ancestor.empty.Load() {
+		return
+	}
+	for client, item := range m.clients.Items() {
+		if left := time.Until(item.ExpiresAt()); client.group == ancestor.number && left > 0 {
+			m.clients.Set(movedClient{client.Client, heir.number}, item.Value(), left)
+			heir.empty.Store(false)
+		}
+	}
 }
 
 // inCommon returns how many strings two sorted lists have in common.
@@ -117,6 +169,7 @@ func (m *Moved) Len() int { return m.clients.Len() }
 type MovedClients struct {
 	memory *Moved
 	group  *movedGroup
+	member *movedMember
 	idle   time.Duration
 	left   sync.Once
 }
@@ -127,24 +180,50 @@ func (c *MovedClients) Leave() {
 	c.left.Do(func() {
 		c.memory.mu.Lock()
 		defer c.memory.mu.Unlock()
-		if c.group.size--; c.group.size > 0 {
+		if c.member.size--; c.member.size > 0 {
+			return
+		}
+		c.group.members = slices.DeleteFunc(c.group.members, func(member *movedMember) bool { return member == c.member })
+		if len(c.group.members) > 0 {
 			return
 		}
 		c.memory.groups = slices.DeleteFunc(c.memory.groups, func(group *movedGroup) bool { return group == c.group })
 		if c.group.empty.Load() {
 			return
 		}
-		var gone []movedClient
-		c.memory.clients.Range(func(item *ttlcache.Item[movedClient, string]) bool {
-			if item.Key().group == c.group.number {
-				gone = append(gone, item.Key())
+		// Range would miss some while others are remembered or seen.
+		for _, client := range c.memory.clients.Keys() {
+			if client.group == c.group.number {
+				c.memory.clients.Delete(client)
 			}
-			return true
-		})
-		for _, client := range gone {
-			c.memory.clients.Delete(client)
 		}
 	})
+}
+
+// NodesOf returns what to take for the nodes of a source that says at run time which
+// there are, by its configuration: that as a whole, and the names that it asks for. A
+// source that is asked more often so has nodes in common with the one before.
+func NodesOf(source json.RawMessage) (nodes []string) {
+	var decoded any
+	_ = json.Unmarshal(source, &decoded) // which is the configuration of a module that runs
+	var collect func(value any)
+	collect = func(value any) {
+		switch value := value.(type) {
+		case []any:
+			for _, each := range value {
+				collect(each)
+			}
+		case map[string]any:
+			if name, ok := value["name"].(string); ok {
+				nodes = append(nodes, "name "+name)
+			}
+			for _, each := range value {
+				collect(each)
+			}
+		}
+	}
+	collect(decoded)
+	return append(nodes, string(source))
 }
 
 // Empty reports whether nobody is remembered, which is so while all nodes are

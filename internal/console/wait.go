@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/clock"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
@@ -97,6 +98,7 @@ func (q *Quiet) Look(node statuspage.NodeStatus, now time.Time) (done bool, prog
 // several states.
 func Proven(states []statuspage.NodeStatus, after time.Time) (done bool, progress string) {
 	var waiting, down []string
+	after = clock.Date(after)
 	for _, node := range states {
 		for _, name := range services {
 			s := node.Services[name]

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/clock"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 )
 
@@ -16,8 +17,8 @@ type Node struct {
 
 	fleet    *Fleet
 	draining atomic.Bool // at run time, beside what configurations say
-	// session is when a session was last used while the node drained, in nanoseconds
-	// since 1970.
+	// session is when a session was last used while the node drained, by the monotonic
+	// clock.
 	session atomic.Int64
 
 	mu   sync.Mutex
@@ -35,14 +36,14 @@ func (n *Node) IsDrained() bool { return n.draining.Load() }
 // the last one.
 func (n *Node) NoteSession() {
 	if n.draining.Load() {
-		n.session.Store(time.Now().UnixNano())
+		n.session.Store(clock.Since(time.Now()))
 	}
 }
 
 // LastSession returns when that was last, zero if it was not.
 func (n *Node) LastSession() time.Time {
 	if at := n.session.Load(); at != 0 {
-		return time.Unix(0, at)
+		return clock.At(at)
 	}
 	return time.Time{}
 }
@@ -67,13 +68,13 @@ func (n *Node) Follow(word Word, now time.Time) {
 		n.setDraining(false, "an operator said so")
 	case said.Until == nil:
 		n.setDraining(true, "an operator drained it, until it is said to be ready")
-	case !now.Before(*said.Until):
+	case !now.Before(end(said.ends, said.Until)):
 		n.setDraining(false, "the time of the drain is over")
 	default:
 		n.setDraining(true, "an operator drained it for "+Brief(said.Until.Sub(said.Since)))
-		n.until = *said.Until
+		n.until = end(said.ends, said.Until)
 		var timer *time.Timer
-		timer = time.AfterFunc(said.Until.Sub(now), func() {
+		timer = time.AfterFunc(n.until.Sub(now), func() {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			if n.timer == timer { // no other drain has begun meanwhile
@@ -94,7 +95,7 @@ func (n *Node) setDraining(draining bool, why string) {
 	n.session.Store(0)
 	states := map[bool]string{false: "ready", true: "draining"}
 	n.fleet.History.Add(history.Transition{
-		Time: time.Now().UTC().Round(0), Node: n.Address, Service: history.All,
+		Time: time.Now(), Node: n.Address, Service: history.All,
 		From: states[!draining], To: states[draining], Why: why,
 	})
 }

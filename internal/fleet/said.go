@@ -51,7 +51,7 @@ func (s *Said) Learn(word Word) (newer bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if newer = word.Version > s.word.Version; newer {
-		s.word = word
+		s.word = word.Settle(s.word, time.Now())
 	}
 	return newer
 }
@@ -84,7 +84,7 @@ func (s *Said) Follow(ctx context.Context) (changed bool, err error) {
 	}
 	s.failing, s.modified, s.size = false, modified, size
 	if changed = word.Version > s.word.Version; changed {
-		s.word = word
+		s.word = word.Settle(s.word, time.Now())
 	}
 	return changed, nil
 }
@@ -142,7 +142,7 @@ func (s *Said) change(ctx context.Context, learned func(), change func(Word) (Wo
 	modified, size, err := s.Storage.Look(ctx, s.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.word = word; err == nil {
+	if s.word = word.Settle(s.word, time.Now()); err == nil {
 		s.modified, s.size = modified, size
 	}
 	return nil

@@ -28,6 +28,7 @@ type Drain struct {
 	// Until is when the drain ends by itself; nil if that is when the node is said to
 	// be ready.
 	Until *time.Time `json:"until,omitempty"`
+	ends  time.Time  // see Settle
 }
 
 // Is reports whether two drains are the same.
@@ -47,6 +48,42 @@ type Switch struct {
 	// DrainUntil is how long the cluster that was active before keeps its sessions;
 	// nil if they ended at once.
 	DrainUntil *time.Time `json:"drain_until,omitempty"`
+	ends       time.Time  // see Settle
+}
+
+// Settle notes when what has been said ends, by how much time is left of it now. From
+// then on the wall clock may jump. What is in the known word too ends when that says.
+func (w Word) Settle(known Word, now time.Time) Word {
+	w = w.Clone()
+	for address, said := range w.Drains {
+		before := known.Drains[address]
+		said.ends = settled(said.Until, before.Until, before.ends, now)
+		w.Drains[address] = said
+	}
+	for name, said := range w.Switches {
+		before := known.Switches[name]
+		said.ends = settled(said.DrainUntil, before.DrainUntil, before.ends, now)
+		w.Switches[name] = said
+	}
+	return w
+}
+
+func settled(until, before *time.Time, known, now time.Time) time.Time {
+	switch {
+	case until == nil:
+		return time.Time{}
+	case before != nil && before.Equal(*until) && !known.IsZero():
+		return known
+	}
+	return now.Add(until.Sub(now))
+}
+
+// end returns when a drain is over; zero if it does not end by itself.
+func end(ends time.Time, until *time.Time) time.Time {
+	if ends.IsZero() && until != nil { // it is not settled
+		return *until
+	}
+	return ends
 }
 
 // format is the newest one that is known.
@@ -160,7 +197,7 @@ func (w Word) Redrained(cluster string, drain time.Duration, now time.Time) Word
 func (w Word) next(now time.Time) Word {
 	w = w.Clone()
 	w.Version++
-	maps.DeleteFunc(w.Drains, func(_ string, d Drain) bool { return d.Until != nil && !now.Before(*d.Until) })
+	maps.DeleteFunc(w.Drains, func(_ string, d Drain) bool { return d.Until != nil && !now.Before(end(d.ends, d.Until)) })
 	return w
 }
 
@@ -190,8 +227,9 @@ func (w Word) Active(names []string, now time.Time) (active, kept int, until tim
 	if previous < 0 {
 		previous = 0 // the first was active without being switched to
 	}
-	if end := w.Switches[names[active]].DrainUntil; end != nil && now.Before(*end) && previous != active {
-		kept, until = previous, *end
+	said := w.Switches[names[active]]
+	if end := end(said.ends, said.DrainUntil); now.Before(end) && previous != active {
+		kept, until = previous, end
 	}
 	return active, kept, until
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/clock"
 )
 
 // Transition is a change of a node, or of one of its services.
@@ -121,7 +122,9 @@ func (l *Log) Newest() (newest []Transition, seen uint64) {
 	defer l.mu.Unlock()
 	newest = make([]Transition, 0, len(l.entries))
 	for _, entry := range slices.Backward(l.entries) {
-		newest = append(newest, entry.Transition)
+		dated := entry.Transition
+		dated.Time = clock.Date(dated.Time)
+		newest = append(newest, dated)
 	}
 	return newest, l.seen
 }

@@ -160,9 +160,7 @@ func TestAnEarlyAnswerIsRead(t *testing.T) {
 			}
 			c.Close()
 			eventually(t, "no connection is open", func() bool {
-				c.pool.mu.Lock()
-				defer c.pool.mu.Unlock()
-				return len(c.pool.of) == 0
+				return known(c) == 0
 			})
 		})
 	}
