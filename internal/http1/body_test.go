@@ -160,7 +160,9 @@ func TestAnEarlyAnswerIsRead(t *testing.T) {
 			}
 			c.Close()
 			eventually(t, "no connection is open", func() bool {
-				return known(c) == 0
+				c.pool.mu.Lock()
+				defer c.pool.mu.Unlock()
+				return len(c.pool.of) == 0
 			})
 		})
 	}

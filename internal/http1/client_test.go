@@ -125,10 +125,9 @@ func TestWhatAnIdleConnectionSaysIsNobodysAnswer(t *testing.T) {
 	}
 	_, _ = io.WriteString(*first.Load(), "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
 	eventually(t, "the connection has something to say", func() bool {
-		p := c.poolOf(s.listener.Addr().String())
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return !p.of[s.listener.Addr().String()].idle[0].isQuiet()
+		c.pool.mu.Lock()
+		defer c.pool.mu.Unlock()
+		return !c.pool.of[s.listener.Addr().String()].idle[0].isQuiet()
 	})
 	if content, err := s.get(c); content != "ok" || err != nil {
 		t.Errorf("%q, %v", content, err)
@@ -483,8 +482,10 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 			s.occupy(c, 3)
 			eventually(t, "none is open", func() bool { return s.open.Load() == 0 })
 		}
-		if count := known(c); count > 0 {
-			t.Errorf("%d addresses of nothing are kept", count)
+		c.pool.mu.Lock()
+		defer c.pool.mu.Unlock()
+		if len(c.pool.of) > 0 {
+			t.Errorf("addresses of nothing are kept: %v", c.pool.of)
 		}
 	})
 	t.Run("each after its own", func(t *testing.T) {

@@ -2,26 +2,13 @@ package http1
 
 import (
 	"context"
-	"hash/maphash"
 	"net/http/httptrace"
 	"slices"
 	"sync"
 	"time"
 )
 
-// pools are the connections of a client. They are several, each of some addresses:
-// thousands of probes at once would queue for the lock of a single one, and wait for
-// each other in vain.
-type pools [64]pool
-
-var addressSeed = maphash.MakeSeed()
-
-// poolOf returns the pool that an address belongs to.
-func (c *Client) poolOf(address string) *pool {
-	return &c.pools[maphash.String(addressSeed, address)%uint64(len(c.pools))]
-}
-
-// pool are connections by address.
+// pool are the connections of a client, by address.
 type pool struct {
 	mu     sync.Mutex
 	of     map[string]*origin
@@ -91,7 +78,7 @@ func (c *Client) acquire(ctx context.Context, trace *httptrace.ClientTrace, addr
 // take returns an idle connection, or somebody who waits for one; and possibly a
 // connection to be closed.
 func (c *Client) take(ctx context.Context, address string, useIdle bool) (conn *connection, w *waiter, surplus *connection) {
-	p := c.poolOf(address)
+	p := &c.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.of[address]
@@ -144,7 +131,7 @@ func (c *Client) wait(ctx context.Context, address string, w *waiter) (*connecti
 
 // leave reports whether somebody still waited, who does so no more.
 func (c *Client) leave(address string, w *waiter) bool {
-	p := c.poolOf(address)
+	p := &c.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.satisfy(p.of[address], w)
@@ -186,7 +173,7 @@ func (c *Client) dial(address string, s *origin, w *waiter) {
 
 // dialFailed tells who dialled, if they wait still.
 func (c *Client) dialFailed(address string, w *waiter, err error) {
-	p := c.poolOf(address)
+	p := &c.pool
 	p.mu.Lock()
 	s := p.of[address]
 	w.dialling = false
@@ -200,7 +187,7 @@ func (c *Client) dialFailed(address string, w *waiter, err error) {
 
 // dialDone hands a new connection to who dialled it, or to whoever needs one.
 func (c *Client) dialDone(address string, w *waiter, conn *connection) {
-	p := c.poolOf(address)
+	p := &c.pool
 	p.mu.Lock()
 	s := p.of[address]
 	w.dialling = false
@@ -217,7 +204,7 @@ func (c *Client) dialDone(address string, w *waiter, conn *connection) {
 // lost notes that there is a connection less, and has the next one dialled for who
 // could not.
 func (c *Client) lost(address string) {
-	p := c.poolOf(address)
+	p := &c.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.of[address]
@@ -261,7 +248,7 @@ func (c *Client) keep(conn *connection) bool {
 	if c.Suspects != nil && c.Suspects.Has(conn.address) {
 		return false
 	}
-	p := c.poolOf(conn.address)
+	p := &c.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.of[conn.address]

@@ -38,32 +38,19 @@ func (s *server) hold(c *Client) *http.Response {
 	return res
 }
 
-// known returns how many addresses the client knows something of.
-func known(c *Client) (count int) {
-	for i := range c.pools {
-		p := &c.pools[i]
-		p.mu.Lock()
-		count += len(p.of)
-		p.mu.Unlock()
-	}
-	return count
-}
-
 func waiting(c *Client, address string) int {
-	p := c.poolOf(address)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if o := p.of[address]; o != nil {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	if o := c.pool.of[address]; o != nil {
 		return len(o.waiting)
 	}
 	return 0
 }
 
 func idleOf(c *Client, address string) int {
-	p := c.poolOf(address)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if o := p.of[address]; o != nil {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	if o := c.pool.of[address]; o != nil {
 		return len(o.idle)
 	}
 	return 0
@@ -182,7 +169,9 @@ func TestThereAreNoMoreConnectionsThanMayBe(t *testing.T) {
 	}
 	c.Close()
 	eventually(t, "nothing is kept", func() bool {
-		return known(c) == 0
+		c.pool.mu.Lock()
+		defer c.pool.mu.Unlock()
+		return len(c.pool.of) == 0
 	})
 }
 
