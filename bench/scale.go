@@ -127,9 +127,6 @@ func (b *benchmark) runScale(ctx context.Context, s scale, c contender) (row sca
 		return row, err
 	}
 	row.start = time.Since(began)
-	if err := b.settled(ctx); err != nil { // until the first probes are over
-		return row, err
-	}
 	p := &proxy{contender: c, process: started, target: target{address: address}, folder: folder}
 
 	admin := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -140,9 +137,6 @@ func (b *benchmark) runScale(ctx context.Context, s scale, c contender) (row sca
 		return row, fmt.Errorf("reloading: %w", err)
 	}
 	row.reload = time.Since(began)
-	if err := b.settled(ctx); err != nil {
-		return row, err
-	}
 
 	client := newClient(p.target, 0)
 	defer client.close()
@@ -197,21 +191,13 @@ func (b *benchmark) idleProcessor(ctx context.Context, p *proxy) (float64, error
 		return 0, err
 	}
 	began := time.Now()
-	if err := b.settled(ctx); err != nil {
-		return 0, err
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(2 * b.duration):
 	}
 	after, err := p.cpu([]int{p.pid()})
 	return float64(after-before) / float64(time.Since(began)), err
-}
-
-// settled waits until the probes that a start or a reload begins are over.
-func (b *benchmark) settled(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(2 * b.duration):
-		return nil
-	}
 }
 
 // ask makes a call to Caddy's admin endpoint.

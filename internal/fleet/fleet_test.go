@@ -73,11 +73,3 @@ func TestAThousandReloadsOfManySitesLeaveNothingBehind(t *testing.T) {
 		t.Errorf("%d nodes, %d probers and %d kinds of them are left", nodes, probers, len(f.byKin))
 	}
 }
-
-func TestTheFirstProbesOfVeryManyNodesAreNotMadeAllAtOnce(t *testing.T) {
-	for others, want := range map[int]time.Duration{0: 0, 100: 0, 600: 500 * time.Millisecond, 100_000: 2 * time.Second} {
-		if got := firstWait(others); got != want {
-			t.Errorf("with %d others the first probes wait for %s, want %s", others, got, want)
-		}
-	}
-}

@@ -31,7 +31,6 @@ func (f *Fleet) Prober(address, key string, kin [service.Count]string, checked f
 	if h == nil {
 		p := &Prober{Prober: health.NewProber(address, checked), Address: address, fleet: f, key: key, kin: kin}
 		h = &held[*Prober]{value: p}
-		p.Wait = firstWait(len(f.probers))
 		f.probers[key] = h
 		for _, kin := range kin {
 			f.byKin[kin] = append(f.byKin[kin], p)
@@ -40,14 +39,6 @@ func (f *Fleet) Prober(address, key string, kin [service.Count]string, checked f
 	}
 	h.count++
 	return h.value
-}
-
-// firstWait returns how long the first probes of a prober wait if there are so many
-// others. A thousand dials at once would keep an edge from anything else for seconds,
-// and have probes time out for want of a processor.
-func firstWait(others int) time.Duration {
-	const atOnce, each, longest = 100, time.Millisecond, 2 * time.Second
-	return min(time.Duration(max(others-atOnce, 0))*each, longest)
 }
 
 // Release gives up the prober. Its verdicts can still be read.

@@ -64,10 +64,6 @@ type Change struct {
 // Prober finds out which services of one node live. It is shared by all that check
 // the node in the same way.
 type Prober struct {
-	// Wait is how long the first probes wait, so that those of very many nodes are not
-	// made all at once. It must not change once the probes have begun.
-	Wait time.Duration
-
 	address  string
 	services [service.Count]*watch // nil where a service is not checked
 

@@ -110,7 +110,7 @@ type rhythm struct {
 	cancel context.CancelFunc
 }
 
-// begin lets the probes begin, the first at once unless there are very many nodes.
+// begin lets the probes begin, the first at once.
 func (w *watch) begin(r *rhythm) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,7 +119,7 @@ func (w *watch) begin(r *rhythm) {
 	}
 	w.rhythm, w.flights, w.hung = r, nil, false
 	w.last, w.early, w.counted = time.Time{}, time.Time{}, time.Time{}
-	w.timer = time.AfterFunc(w.prober.Wait, func() { w.wake(r) })
+	w.timer = time.AfterFunc(0, func() { w.wake(r) })
 }
 
 // end lets no probe begin any more.
