@@ -17,7 +17,7 @@ func (c *census) NodeJoined(address string) (attached any) {
 	c.nodes.Add(1)
 	return address
 }
-func (c *census) NodeLeft(string)      { c.nodes.Add(-1) }
+func (c *census) NodeLeft(*Node)       { c.nodes.Add(-1) }
 func (c *census) ProberJoined(*Prober) { c.probers.Add(1) }
 func (c *census) ProberLeft(*Prober)   { c.probers.Add(-1) }
 
