@@ -36,6 +36,7 @@ func TestCommand(t *testing.T) {
 	t.Run("check asks all nodes at once", caddy.testCheckAtOnce)
 	t.Run("help and completion", caddy.testHelp)
 	t.Run("as the README says", caddy.testReadme)
+	t.Run("as keepalived runs it", caddy.testKeepalived)
 }
 
 // command is Caddy's binary.
