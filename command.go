@@ -101,14 +101,19 @@ func addAdminFlags(command *cobra.Command) *cobra.Command {
 
 func statusCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "status [--json] [--watch] [--alive] [--address <interface>]",
+		Use:   "status [--json[=all]] [--watch] [--alive] [--address <interface>]",
 		Short: "Lists the nodes, their health, load and drains",
 		Long: `
 Says what is wrong first, then lists the nodes, and then says why each service
 that is down is so, and what to do about it. The exit status is 1 if something is
-down. With --watch it goes on until it is interrupted.`,
+down. With --watch it goes on until it is interrupted. With --json it prints the
+nodes as GET /tigergraph/nodes of the admin endpoint does, with --json=all an object
+of nodes, clusters and services.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, _ []string) (int, error) {
+			if encoding := flags.String("json"); encoding != "" && encoding != jsonOfNodes && encoding != jsonOfAll {
+				return exitCannotTell, fmt.Errorf("--json prints the nodes, --json=%s everything: it takes no %q", jsonOfAll, encoding)
+			}
 			switch watching := flags.Bool("watch"); {
 			case watching && flags.Bool("alive"):
 				return exitCannotTell, errors.New("--alive asks once: leave out --watch")
@@ -121,7 +126,7 @@ down. With --watch it goes on until it is interrupted.`,
 				return exitDown, err
 			case err != nil:
 				return status, err
-			case flags.Bool("json"):
+			case flags.String("json") != "":
 				out.Print("%s", body)
 			default:
 				out.Status(cluster, time.Now())
@@ -132,11 +137,18 @@ down. With --watch it goes on until it is interrupted.`,
 			return exitDown, nil
 		}),
 	}
-	command.Flags().BoolP("json", "", false, "Print JSON")
+	command.Flags().StringP("json", "", "", "Print JSON: the nodes, or with --json="+jsonOfAll+" the clusters and services too")
+	command.Flags().Lookup("json").NoOptDefVal = jsonOfNodes
 	command.Flags().BoolP("watch", "", false, "Print it again every two seconds")
 	command.Flags().BoolP("alive", "", false, "Exit with 0 though nodes are down, and 1 only if Caddy is: for a container's health check")
 	return addAdminFlags(command)
 }
+
+// What status --json prints.
+const (
+	jsonOfNodes = "nodes"
+	jsonOfAll   = "all"
+)
 
 // watchEvery is how often status --watch looks.
 const watchEvery = 2 * time.Second
@@ -148,9 +160,9 @@ func watch(out *console.Printer, flags caddycmd.Flags) (int, error) {
 		cluster, body, _, err := askForCluster(flags)
 		now := time.Now()
 		switch {
-		case flags.Bool("json") && err == nil:
+		case flags.String("json") != "" && err == nil:
 			out.Print("%s", body)
-		case flags.Bool("json"):
+		case flags.String("json") != "":
 			return exitCannotTell, err
 		default:
 			out.Clear()

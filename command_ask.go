@@ -22,8 +22,8 @@ const (
 	exitCannotTell = 2
 )
 
-// askForCluster returns what Caddy says of its nodes and clusters, and of the nodes as
-// it says it.
+// askForCluster returns what Caddy says of its nodes and clusters, and the JSON of it that
+// was asked for: of the nodes, as Caddy says it, or of everything.
 func askForCluster(flags caddycmd.Flags) (cluster *console.Cluster, body []byte, status int, err error) {
 	cluster = new(console.Cluster)
 	if body, status, err = ask(flags, http.MethodGet, "nodes", nil); err != nil {
@@ -32,6 +32,7 @@ func askForCluster(flags caddycmd.Flags) (cluster *console.Cluster, body []byte,
 	if err := json.Unmarshal(body, &cluster.Nodes); err != nil {
 		return nil, nil, exitCannotTell, notUnderstood(err)
 	}
+	everything := map[string]json.RawMessage{"nodes": body}
 	for call, into := range map[string]any{"clusters": &cluster.Clusters, "services": &cluster.Services} {
 		answer, _, err := ask(flags, http.MethodGet, call, nil)
 		if err != nil {
@@ -40,6 +41,13 @@ func askForCluster(flags caddycmd.Flags) (cluster *console.Cluster, body []byte,
 		if err := json.Unmarshal(answer, into); err != nil {
 			return nil, nil, exitCannotTell, notUnderstood(err)
 		}
+		everything[call] = answer
+	}
+	if flags.String("json") == jsonOfAll {
+		if body, err = json.Marshal(everything); err != nil {
+			return nil, nil, exitCannotTell, fmt.Errorf("encoding the status: %w", err)
+		}
+		body = append(body, '\n')
 	}
 	return cluster, body, exitFine, nil
 }

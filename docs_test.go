@@ -1,7 +1,9 @@
 package tigergraph_test
 
 import (
+	"bytes"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"io/fs"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
@@ -87,8 +90,8 @@ func TestEveryCaddyfileOfTheGuidesIsValid(t *testing.T) {
 	storage := "storage file_system " + t.TempDir() + "\n"
 	for file, content := range guides(t) {
 		for i, block := range fenced(content, "caddyfile") {
-			if strings.Contains(block, "rate_limit") {
-				continue // integration_test/ratelimit has the module that it needs
+			if strings.Contains(block, "rate_limit") || strings.Contains(block, "\tdns ") {
+				continue // integration_test/ratelimit and the next test have the modules that these need
 			}
 			if string(caddyfile.Format([]byte(block))) != block {
 				t.Errorf("%s: caddy fmt would change Caddyfile %d:\n%s", file, i+1, block)
@@ -104,6 +107,47 @@ func TestEveryCaddyfileOfTheGuidesIsValid(t *testing.T) {
 			t.Run(file, func(t *testing.T) { validate(t, adapt(t, config)) })
 		}
 	}
+}
+
+// dnsProvider stands in for a module of github.com/caddy-dns.
+type dnsProvider struct {
+	Token string `json:"api_token,omitempty"`
+}
+
+func (*dnsProvider) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "dns.providers.cloudflare", New: func() caddy.Module { return new(dnsProvider) }}
+}
+
+func (p *dnsProvider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&p.Token) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func TestTheGuidesDNSChallengeIsUnderstood(t *testing.T) {
+	caddy.RegisterModule(new(dnsProvider))
+	for _, block := range fenced(guides(t)["docs/certificates.md"], "caddyfile") {
+		if !strings.Contains(block, "\tdns ") {
+			continue
+		}
+		if string(caddyfile.Format([]byte(block))) != block {
+			t.Errorf("caddy fmt would change\n%s", block)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, []byte(adapt(t, block))); err != nil {
+			t.Fatal(err)
+		}
+		adapted := compact.String()
+		for _, want := range []string{`"dns":{"provider":{"api_token":"{env.CLOUDFLARE_API_TOKEN}","name":"cloudflare"}`, `"resolvers":["1.1.1.1"]`, `"policy":"tigergraph"`} {
+			if !strings.Contains(adapted, want) {
+				t.Errorf("no %s in\n%s", want, adapted)
+			}
+		}
+		return
+	}
+	t.Error("the guide shows no DNS challenge")
 }
 
 func TestTheGuideListsTheImagesVariables(t *testing.T) {
@@ -222,7 +266,7 @@ func TestEveryShippedCaddyfileKeepsSecretsOutOfTheLog(t *testing.T) {
 	for _, file := range []string{
 		"example.Caddyfile", "example.reverse_proxy.Caddyfile", "deploy/docker/Caddyfile", "deploy/kubernetes/Caddyfile",
 		"deploy/helm/caddy-tigergraph/templates/_caddyfile.tpl",
-		"SECURITY.md", "docs/security.md",
+		"SECURITY.md", "docs/security.md", "cmd/demo/edge.Caddyfile",
 	} {
 		content, err := os.ReadFile(file)
 		if err != nil {

@@ -36,6 +36,7 @@ func TestCommand(t *testing.T) {
 	t.Run("check asks all nodes at once", caddy.testCheckAtOnce)
 	t.Run("help and completion", caddy.testHelp)
 	t.Run("as the README says", caddy.testReadme)
+	t.Run("as keepalived runs it", caddy.testKeepalived)
 }
 
 // command is Caddy's binary.
@@ -129,6 +130,25 @@ func (c command) testAsking(t *testing.T) {
 	if len(shown) != 3 {
 		t.Errorf("status --json shows %d nodes", len(shown))
 	}
+	var everything struct {
+		Nodes    []nodeShape `json:"nodes"`
+		Clusters []struct {
+			Name   string   `json:"name"`
+			Active bool     `json:"active"`
+			Nodes  []string `json:"nodes"`
+		} `json:"clusters"`
+		Services map[string]struct {
+			FailOpen    bool `json:"fail_open"`
+			Unavailable bool `json:"unavailable"`
+		} `json:"services"`
+	}
+	encoded = run("status", "--json=all")
+	encoded.expect(t, "status --json=all", 1, `"verdict":"down"`)
+	decodeStrictly(t, []byte(encoded.out), &everything)
+	if len(everything.Nodes) != 3 || len(everything.Clusters) != 1 || !everything.Clusters[0].Active || len(everything.Services) != 3 {
+		t.Errorf("status --json=all shows %+v", everything)
+	}
+	run("status", "--json=some").expect(t, "status --json=some", 2, "--json=all")
 
 	e.load(behind(nodes, quick+"\ndrain "+first))
 	run("ready", first).expect(t, "ready of a node that the configuration drains", 1, "the configuration says so")

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// control is the server behind /demo/: it tells the page about the nodes, and
-// stops and starts them.
+// control is the server behind /demo/: it tells the page about the nodes, stops and
+// starts them, and switches between their clusters.
 type control struct {
 	listener net.Listener
 	server   *http.Server
 }
 
-func serveControl(nodes *fleet) (*control, error) {
+func serveControl(nodes *fleet, switchTo func(cluster string) error) (*control, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listening for the page's buttons: %w", err)
 	}
 	c := &control{
 		listener: listener,
-		server:   &http.Server{Handler: controlHandler(nodes), ReadHeaderTimeout: 10 * time.Second},
+		server:   &http.Server{Handler: controlHandler(nodes, switchTo), ReadHeaderTimeout: 10 * time.Second},
 	}
 	go func() { _ = c.server.Serve(listener) }() // until close
 	return c, nil
@@ -33,7 +33,7 @@ func (c *control) address() string { return c.listener.Addr().String() }
 
 func (c *control) close() { _ = c.server.Close() }
 
-func controlHandler(nodes *fleet) http.Handler {
+func controlHandler(nodes *fleet, switchTo func(cluster string) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /demo/nodes", func(w http.ResponseWriter, _ *http.Request) {
 		respond(w, http.StatusOK, nodes.status())
@@ -54,6 +54,14 @@ func controlHandler(nodes *fleet) http.Handler {
 	}
 	act("POST /demo/nodes/{name}/stop", nodes.stop)
 	act("POST /demo/nodes/{name}/start", nodes.start)
+
+	mux.HandleFunc("POST /demo/clusters/{name}/switch", func(w http.ResponseWriter, r *http.Request) {
+		if err := switchTo(r.PathValue("name")); err != nil {
+			refuse(w, http.StatusBadGateway, err.Error())
+			return
+		}
+		respond(w, http.StatusOK, nodes.status())
+	})
 
 	// Any site that the browser visits could post to localhost; only the demo's
 	// own page shall stop nodes.

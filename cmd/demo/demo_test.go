@@ -242,7 +242,7 @@ func (b *browser) logIn() string {
 func (b *browser) whoAmI() (status int, node string) {
 	b.p.t.Helper()
 	status, servedBy, answer := b.do("GET", "/api/auth/whoami", "")
-	for _, n := range b.nodes() {
+	for _, n := range b.allNodes() {
 		if n.Address == servedBy {
 			node = n.Name
 		}
@@ -258,7 +258,11 @@ func (b *browser) whoAmI() (status int, node string) {
 	return status, node
 }
 
-func (b *browser) nodes() []nodeStatus {
+// nodes returns those of the first cluster.
+func (b *browser) nodes() []nodeStatus { return b.allNodes()[:nodeCount] }
+
+// allNodes returns those of both.
+func (b *browser) allNodes() []nodeStatus {
 	b.p.t.Helper()
 	status, _, answer := b.do("GET", "/demo/nodes", "")
 	var nodes []nodeStatus
@@ -431,7 +435,7 @@ func TestStatusPage(t *testing.T) {
 		}
 		return up, down
 	}
-	p.await("three services of each node", func() bool { up, _ := verdicts(); return up == 3*nodeCount })
+	p.await("three services of each node", func() bool { up, _ := verdicts(); return up == 3*(nodeCount+standbyCount) })
 	p.command("stop m2")
 	p.await("those of one node to be down", func() bool { _, down := verdicts(); return down == 3 })
 }
@@ -448,7 +452,7 @@ func TestControlRefuses(t *testing.T) {
 		{"another site", "POST", "/demo/nodes/m1/stop", []string{"Sec-Fetch-Site", "cross-site"}, 403, "another site"},
 		{"another port", "POST", "/demo/nodes/m1/stop", []string{"Sec-Fetch-Site", "same-site"}, 403, "another site"},
 		{"an old browser", "POST", "/demo/nodes/m1/stop", []string{"Origin", "https://example.com"}, 403, "another site"},
-		{"no node", "POST", "/demo/nodes/m9/stop", nil, 404, `no node is called "m9"; there are m1, m2, m3`},
+		{"no node", "POST", "/demo/nodes/m9/stop", nil, 404, `no node is called "m9"; there are m1, m2, m3, dr1, dr2`},
 		{"no node to start", "POST", "/demo/nodes/m9/start", nil, 404, `no node is called "m9"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	_ "embed"
@@ -37,8 +38,10 @@ var edgeTemplate = template.Must(template.New("edge.Caddyfile").Parse(edgeCaddyf
 type edgeConfig struct {
 	Front     *front
 	Nodes     []string
+	Standby   []string // none, if there is no other cluster
 	Control   string
 	AccessLog string
+	Admin     string // the admin endpoint's address; none if it is off
 	Storage   string
 }
 
@@ -50,6 +53,15 @@ func (edgeConfig) StatusPath() string { return statusPath }
 
 // NodeList returns the nodes as the Caddyfile has them.
 func (c edgeConfig) NodeList() string { return strings.Join(c.Nodes, " ") }
+
+// StandbyList returns the nodes of the other cluster as the Caddyfile has them.
+func (c edgeConfig) StandbyList() string { return strings.Join(c.Standby, " ") }
+
+// StandbyName returns what the other cluster is called.
+func (edgeConfig) StandbyName() string { return standby }
+
+// AdminAddress returns what stands behind the option "admin".
+func (c edgeConfig) AdminAddress() string { return cmp.Or(c.Admin, "off") }
 
 func (c edgeConfig) caddyfile() string {
 	var b strings.Builder
@@ -81,12 +93,10 @@ func startEdge(config edgeConfig) error {
 // makes after Caddy has started. An interrupt does not cut this short: it takes
 // milliseconds, and a certificate stored after the clean-up would stay behind.
 func awaitCertificates(config edgeConfig) error {
-	root, err := os.ReadFile(filepath.Join(config.Storage, "pki", "authorities", "local", "root.crt"))
+	roots, err := config.authorities()
 	if err != nil {
 		return err
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(root)
 	deadline := time.Now().Add(30 * time.Second)
 	dialer := &net.Dialer{Deadline: deadline}
 	for _, name := range config.Front.names() {
@@ -110,6 +120,17 @@ func awaitCertificates(config edgeConfig) error {
 	return nil
 }
 
+// authorities returns the edge's own, which exists once Caddy has started.
+func (c edgeConfig) authorities() (*x509.CertPool, error) {
+	root, err := os.ReadFile(filepath.Join(c.Storage, "pki", "authorities", "local", "root.crt"))
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(root)
+	return roots, nil
+}
+
 func stopEdge() error {
 	if err := caddy.Stop(); err != nil {
 		return fmt.Errorf("stopping the edge: %w", err)
@@ -128,7 +149,10 @@ type front struct {
 }
 
 // url returns what to type into a browser.
-func (f *front) url() string { return "https://" + net.JoinHostPort(f.host, strconv.Itoa(f.port)) }
+func (f *front) url() string { return "https://" + f.authority() }
+
+// authority returns host and port.
+func (f *front) authority() string { return net.JoinHostPort(f.host, strconv.Itoa(f.port)) }
 
 // Bind returns the addresses as the Caddyfile has them.
 func (f *front) Bind() string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -15,22 +16,33 @@ import (
 //go:embed page/index.html
 var page []byte
 
-const nodeCount = 3
+const (
+	nodeCount    = 3
+	standbyCount = 2
 
-// fleet is the stand-in nodes, and what the edge's log tells about them.
+	// The two clusters.
+	primary = "primary"
+	standby = "dr"
+)
+
+// fleet is the stand-in nodes of two clusters, and what the edge's log tells about
+// them.
 type fleet struct {
-	cluster *tgnode.Cluster
-	out     *terminal
+	cluster, standby *tgnode.Cluster
+	out              *terminal
 
 	mu       sync.Mutex
 	stopped  map[string]bool // by name
 	answered map[string]int  // requests by address
+	active   string          // the cluster that gets the requests
 }
 
 // nodeStatus is what the page and the command "status" show of a node.
 type nodeStatus struct {
 	Name     string `json:"name"`
 	Address  string `json:"address"`
+	Cluster  string `json:"cluster"`
+	Active   bool   `json:"active"` // its cluster gets the requests
 	Up       bool   `json:"up"`
 	Sessions int    `json:"sessions"`
 	// Requests counts those of clients; the edge's health checks do not confuse it.
@@ -40,34 +52,54 @@ type nodeStatus struct {
 func startFleet(out *terminal) (*fleet, error) {
 	f := &fleet{
 		cluster:  tgnode.NewCluster(),
+		standby:  tgnode.NewCluster(),
 		out:      out,
+		active:   primary,
 		stopped:  make(map[string]bool),
 		answered: make(map[string]int),
 	}
-	for range nodeCount {
-		if _, err := f.cluster.Start(tgnode.Options{Index: page}); err != nil {
-			f.close()
-			return nil, fmt.Errorf("starting a node: %w", err)
+	start := func(cluster *tgnode.Cluster, name string, count int) error {
+		for i := range count {
+			if _, err := cluster.Start(tgnode.Options{Name: fmt.Sprintf("%s%d", name, i+1), Index: page}); err != nil {
+				return fmt.Errorf("starting a node: %w", err)
+			}
 		}
+		return nil
+	}
+	if err := errors.Join(start(f.cluster, "m", nodeCount), start(f.standby, standby, standbyCount)); err != nil {
+		f.close()
+		return nil, err
 	}
 	return f, nil
 }
 
-func (f *fleet) close() { f.cluster.Close() }
+func (f *fleet) close() {
+	f.cluster.Close()
+	f.standby.Close()
+}
 
-func (f *fleet) addresses() []string {
-	var addresses []string
-	for _, n := range f.cluster.Nodes() {
-		addresses = append(addresses, n.Addr())
+// all returns the nodes of both clusters.
+func (f *fleet) all() []*tgnode.Node { return append(f.cluster.Nodes(), f.standby.Nodes()...) }
+
+func addresses(cluster *tgnode.Cluster) (list []string) {
+	for _, n := range cluster.Nodes() {
+		list = append(list, n.Addr())
 	}
-	return addresses
+	return list
+}
+
+// activate takes note of the cluster that gets the requests from now on.
+func (f *fleet) activate(cluster string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.active = cluster
 }
 
 func (f *fleet) status() []nodeStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var all []nodeStatus
-	for _, n := range f.cluster.Nodes() {
+	for _, n := range f.all() {
 		all = append(all, f.statusOf(n))
 	}
 	return all
@@ -75,9 +107,15 @@ func (f *fleet) status() []nodeStatus {
 
 // statusOf wants f.mu held.
 func (f *fleet) statusOf(n *tgnode.Node) nodeStatus {
+	cluster := primary
+	if f.standby.Node(n.Name()) != nil {
+		cluster = standby
+	}
 	return nodeStatus{
 		Name:     n.Name(),
 		Address:  n.Addr(),
+		Cluster:  cluster,
+		Active:   cluster == f.active,
 		Up:       !f.stopped[n.Name()],
 		Sessions: n.Sessions(),
 		Requests: f.answered[n.Addr()],
@@ -95,11 +133,11 @@ func (e *unknownNodeError) Error() string {
 }
 
 func (f *fleet) node(name string) (*tgnode.Node, error) {
-	if n := f.cluster.Node(name); n != nil {
-		return n, nil
-	}
 	unknown := &unknownNodeError{name: name}
-	for _, n := range f.cluster.Nodes() {
+	for _, n := range f.all() {
+		if n.Name() == name {
+			return n, nil
+		}
 		unknown.known = append(unknown.known, n.Name())
 	}
 	return nil, unknown
@@ -167,7 +205,7 @@ func (f *fleet) observe(r loggedRequest) {
 }
 
 func (f *fleet) nameOf(address string) string {
-	for _, n := range f.cluster.Nodes() {
+	for _, n := range f.all() {
 		if n.Addr() == address {
 			return n.Name()
 		}

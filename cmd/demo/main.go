@@ -1,8 +1,9 @@
 // Command demo shows what the plugin does, with one command on a fresh machine:
-// three stand-ins for TigerGraph nodes, and in front of them Caddy on
-// https://localhost:8443. A page, which the nodes serve, tells which of them
-// holds the session; stopping that node, there or in the terminal, shows the
-// failover.
+// three stand-ins for TigerGraph nodes, two for those of another cluster, and in front
+// of them Caddy on https://localhost:8443. A page, which the nodes serve, tells which of
+// them holds the session; stopping that node, there or in the terminal, shows the
+// failover. Queries of one client spread over all nodes of a cluster, and a word switches
+// to the other one.
 //
 //	go run ./cmd/demo
 //
@@ -72,7 +73,7 @@ func demonstrate(ctx context.Context, listen string, printConfig bool, stdin io.
 	}
 	defer front.release()
 
-	out.say("Starting %d stand-in TigerGraph nodes ...", nodeCount)
+	out.say("Starting %d stand-in TigerGraph nodes, and %d of another cluster ...", nodeCount, standbyCount)
 	dir, err := os.MkdirTemp("", "caddy-tigergraph-demo-")
 	if err != nil {
 		return fmt.Errorf("making a temporary directory: %w", err)
@@ -89,7 +90,15 @@ func demonstrate(ctx context.Context, listen string, printConfig bool, stdin io.
 	}
 	defer nodes.close()
 
-	control, err := serveControl(nodes)
+	// Caddy takes no port 0 here that one could learn of.
+	admin, err := reserve("127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer admin.release()
+	client := &client{edge: front.url(), admin: "http://" + admin.authority(), nodes: nodes, out: out}
+
+	control, err := serveControl(nodes, client.switchTo)
 	if err != nil {
 		return err
 	}
@@ -103,13 +112,16 @@ func demonstrate(ctx context.Context, listen string, printConfig bool, stdin io.
 
 	config := edgeConfig{
 		Front:     front,
-		Nodes:     nodes.addresses(),
+		Nodes:     addresses(nodes.cluster),
+		Standby:   addresses(nodes.standby),
 		Control:   control.address(),
 		AccessLog: log.address(),
+		Admin:     admin.authority(),
 		Storage:   dir,
 	}
 	out.say("Starting Caddy in front of them, with a certificate from a CA of its own ...")
 	front.release()
+	admin.release()
 	if err := startEdge(config); err != nil {
 		return err
 	}
@@ -119,11 +131,14 @@ func demonstrate(ctx context.Context, listen string, printConfig bool, stdin io.
 		}
 	}()
 
+	if client.authorities, err = config.authorities(); err != nil {
+		return fmt.Errorf("reading the edge's certificate: %w", err)
+	}
 	if printConfig {
 		out.say("\n%s", config.caddyfile())
 	}
-	out.welcome(front.url(), nodes.status())
-	out.converse(ctx, stdin, nodes)
+	out.welcome(front.url(), config.Admin, nodes.status())
+	out.converse(ctx, stdin, nodes, client)
 	out.say("\nStopping the edge and the nodes. Goodbye.")
 	return nil
 }

@@ -52,11 +52,11 @@ func (t *terminal) eventOnce(format string, args ...any) {
 	t.print(now.Format(time.TimeOnly) + "  " + text)
 }
 
-const commands = `Commands: stop m1, start m1, status, help, quit (or Ctrl-C).`
+const commands = `Commands: stop m1, start m1, queries, switch dr, switch primary, status, help, quit (or Ctrl-C).`
 
-func (t *terminal) welcome(url string, nodes []nodeStatus) {
+func (t *terminal) welcome(url, admin string, nodes []nodeStatus) {
 	var b strings.Builder
-	b.WriteString("\nThree stand-in TigerGraph nodes run, and Caddy is the edge in front of them.\n\n")
+	b.WriteString("\nThree stand-in TigerGraph nodes run, two of a second cluster, and Caddy is the edge in front of them.\n\n")
 	fmt.Fprintf(&b, "Open      %s\n", url)
 	b.WriteString("          The browser warns once: the certificate comes from the demo's own CA,\n")
 	b.WriteString("          which was made just now and is trusted by nobody. Accept it for this visit.\n")
@@ -65,10 +65,13 @@ func (t *terminal) welcome(url string, nodes []nodeStatus) {
 	b.WriteString("          Stop that node with the page's button, or here with \"stop m1\".\n")
 	b.WriteString("          The next request is answered by another node, which asks you to log in\n")
 	b.WriteString("          again: sessions live in a node's memory. Nobody else is moved.\n")
+	b.WriteString("Queries   \"queries\" sends sixty from one client without a login: all nodes share them.\n")
+	b.WriteString("Clusters  \"switch dr\" sends everybody to the second cluster, \"switch primary\" back.\n")
 	fmt.Fprintf(&b, `Or        curl -k -i %[1]s/api/ping
           curl -k -c jar -b jar -d '{"username":"tigergraph","password":"tigergraph"}' %[1]s/api/auth/login
           curl -k -c jar -b jar %[1]s/api/auth/whoami
-`, url)
+          go run ./cmd/caddy tigergraph status --address %[2]s
+`, url, admin)
 	b.WriteString("Yours     For your own cluster this is a complete Caddyfile; -print-config shows the demo's.\n\n")
 	b.WriteString("          graph.example.com {\n              tigergraph m1 m2 m3\n          }\n\n")
 	fmt.Fprintf(&b, "Nodes     %s\n\n%s", table(nodes, "\n          "), commands)
@@ -80,17 +83,20 @@ func table(nodes []nodeStatus, separator string) string {
 	var lines []string
 	for _, n := range nodes {
 		state := "running"
-		if !n.Up {
+		switch {
+		case !n.Up:
 			state = "stopped"
+		case !n.Active:
+			state = "waiting" // to be switched to
 		}
-		lines = append(lines, fmt.Sprintf("%s  %-15s  %s, sessions: %d, requests answered: %d", n.Name, n.Address, state, n.Sessions, n.Requests))
+		lines = append(lines, fmt.Sprintf("%-3s  %-15s  %s, sessions: %d, requests answered: %d", n.Name, n.Address, state, n.Sessions, n.Requests))
 	}
 	return strings.Join(lines, separator)
 }
 
 // converse obeys the commands on stdin until ctx ends or the user quits. The end
 // of stdin does not end the demo, which may have been started without one.
-func (t *terminal) converse(ctx context.Context, stdin io.Reader, nodes *fleet) {
+func (t *terminal) converse(ctx context.Context, stdin io.Reader, nodes *fleet, client *client) {
 	lines := make(chan string)
 	go func() { // may hang in Read until the process ends
 		defer close(lines)
@@ -111,7 +117,7 @@ func (t *terminal) converse(ctx context.Context, stdin io.Reader, nodes *fleet) 
 				<-ctx.Done()
 				return
 			}
-			if quit := t.obey(line, nodes); quit {
+			if quit := t.obey(line, nodes, client); quit {
 				return
 			}
 		}
@@ -119,7 +125,7 @@ func (t *terminal) converse(ctx context.Context, stdin io.Reader, nodes *fleet) 
 }
 
 // obey carries out one command.
-func (t *terminal) obey(line string, nodes *fleet) (quit bool) {
+func (t *terminal) obey(line string, nodes *fleet, client *client) (quit bool) {
 	words := strings.Fields(strings.ToLower(line))
 	if len(words) == 0 {
 		return false
@@ -137,6 +143,18 @@ func (t *terminal) obey(line string, nodes *fleet) (quit bool) {
 		}
 		if _, err := act(arguments[0]); err != nil {
 			t.say("%s: %v", command, err)
+		}
+	case "queries":
+		if err := client.query(); err != nil {
+			t.say("queries: %v", err)
+		}
+	case "switch":
+		if len(arguments) != 1 {
+			t.say("switch needs the name of a cluster: %s or %s", primary, standby)
+			return false
+		}
+		if err := client.switchTo(arguments[0]); err != nil {
+			t.say("switch: %v", err)
 		}
 	case "status":
 		t.say("%s", table(nodes.status(), "\n"))

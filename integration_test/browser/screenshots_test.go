@@ -3,6 +3,7 @@ package browser_test
 import (
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -106,8 +107,37 @@ func newScene(t *testing.T, network string, count int) *scene {
 		slow := tgnode.Fault{Mode: tgnode.SlowHeader, Path: "/restpp/query", Delay: time.Hour}
 		node.SetFault(tgnode.All, slow, pace)
 	}
-	s.run(behind(s.nodes, "weight "+s.nodes[0].Addr()+" 2\nbackup "+s.nodes[count-1].Addr()))
+	s.run(behind(s.nodes[:count-1], "weight "+s.nodes[0].Addr()+" 2\nstandby dr "+s.nodes[count-1].Addr()))
+	s.traffic()
 	return s
+}
+
+// traffic sends short requests to each service until the test ends.
+func (s *scene) traffic() {
+	ctx := s.t.(*testing.T).Context()
+	client := &http.Client{Timeout: enough, Transport: &http.Transport{}}
+	s.t.Cleanup(client.CloseIdleConnections)
+	for i, path := range []string{"/restpp/version", "/api/ping", "/gsql/v1/version"} {
+		go func() {
+			pause := time.NewTicker(time.Duration(i+1) * 40 * time.Millisecond)
+			defer pause.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-pause.C:
+				}
+				request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+path, nil)
+				if err != nil {
+					return
+				}
+				if response, err := client.Do(request); err == nil {
+					_, _ = io.Copy(io.Discard, response.Body)
+					_ = response.Body.Close()
+				}
+			}
+		}()
+	}
 }
 
 // mishaps lets a node fall, and a service of another, and drains a third.

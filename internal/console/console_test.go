@@ -236,6 +236,10 @@ func TestTrafficIsShownWhereItIsCounted(t *testing.T) {
 	if want := "NODE      SERVICE  REQUESTS/S  ERRORS/S  95 % WITHIN\nm1:14240  restpp   12.5        0.5       34.2 ms\n"; !strings.Contains(text, want) {
 		t.Errorf("no %q in\n%s", want, text)
 	}
+	one.Services["restpp"].Traffic.ErrorsPerSecond = 0.006
+	if text := shown(func(p *Printer) { p.Status(&Cluster{Nodes: []node{one}}, noon) }); !strings.Contains(text, "  12.5        <0.1      34.2 ms\n") {
+		t.Errorf("one error in three minutes is shown as\n%s", text)
+	}
 	delete(one.Services, "restpp")
 	if text := shown(func(p *Printer) { p.Status(&Cluster{Nodes: []node{one}}, noon) }); strings.Contains(text, "REQUESTS/S") {
 		t.Errorf("a table of nothing:\n%s", text)

@@ -109,18 +109,26 @@ func (p *Printer) traffic(c *Cluster) {
 			}
 			errors, within := p.in("39", "0"), "-"
 			if t.ErrorsPerSecond > 0 {
-				errors = p.in("31", fmt.Sprintf("%.1f", t.ErrorsPerSecond))
+				errors = p.in("31", rate(t.ErrorsPerSecond))
 			}
 			if t.P95MS != nil {
 				within = fmt.Sprintf("%.1f ms", *t.P95MS)
 			}
-			rows = append(rows, []string{Printable(node.Address), name, fmt.Sprintf("%.1f", t.PerSecond), errors, within})
+			rows = append(rows, []string{Printable(node.Address), name, rate(t.PerSecond), errors, within})
 		}
 	}
 	if len(rows) > 1 {
 		p.Print("\n")
 		p.table(rows)
 	}
+}
+
+// rate prints how often something happens a second. Once in three minutes is not never.
+func rate(perSecond float64) string {
+	if perSecond > 0 && perSecond < 0.05 {
+		return "<0.1"
+	}
+	return fmt.Sprintf("%.1f", perSecond)
 }
 
 // clusters says which cluster is the active one, where there are several.

@@ -323,7 +323,8 @@
 		if (row.inSight && row.outdated) drawAll(i);
 	};
 
-	const rate = (value) => (value > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)) + "/s";
+	// One request in three minutes is not none.
+	const rate = (value) => (value > 0 && value < .05 ? "< 0.1" : value > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)) + "/s";
 
 	const renderTraffic = (cell, traffic) => {
 		cell.traffic.hidden = !traffic;
