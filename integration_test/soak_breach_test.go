@@ -17,7 +17,7 @@ func TestSoakNoticesABreach(t *testing.T) {
 	// A session of m1, a request of it, and one that is answered by m1.
 	usual := func() *soakRecords {
 		r := newSoakRecords()
-		r.nodes = []string{"m1", "m2", "m3"}
+		r.nodes, r.standby = []string{"m1", "m2", "m3"}, "m4"
 		r.logins["session"] = "login"
 		r.arrived("m1", tgnode.Entry{Time: at(0), Marker: "login", Executed: tgnode.Login})
 		r.arrived("m1", tgnode.Entry{Time: at(1), Marker: "a", Session: "session", Known: true})
@@ -40,6 +40,10 @@ func TestSoakNoticesABreach(t *testing.T) {
 	// A node does not know the session any more.
 	forgotten := func(r *soakRecords) {
 		r.arrived("m1", tgnode.Entry{Time: at(200), Marker: "d", Session: "session"})
+	}
+	standby := func(r *soakRecords) {
+		r.arrived("m4", tgnode.Entry{Time: at(100), Marker: "b"})
+		r.ended(soakRequest{marker: "b", start: at(99.9), end: at(100.1), answered: true})
 	}
 	refused := func(r *soakRecords, err error) { r.refused = append(r.refused, soakRefusal{at(100), err}) }
 	fault := func(r *soakRecords, node string, service tgnode.Service, from, to float64) {
@@ -129,8 +133,26 @@ func TestSoakNoticesABreach(t *testing.T) {
 			chose(r, "", http.StatusServiceUnavailable)
 			fault(r, "m1", tgnode.GSQL, 99, 110)
 			fault(r, "m2", tgnode.GSQL, 90, 96)
-			fault(r, "m3", tgnode.RESTPP, 99, 110) // passive checks count it as well
+			fault(r, "m3", tgnode.GSQL, 99, 110)
 		}, 0},
+		{"no node is left, while one fails for another service", func(r *soakRecords) {
+			chose(r, "", http.StatusServiceUnavailable)
+			fault(r, "m1", tgnode.GSQL, 99, 110)
+			fault(r, "m2", tgnode.GSQL, 99, 110)
+			fault(r, "m3", tgnode.RESTPP, 99, 110)
+		}, 1},
+		{"no node is left, while all of the other cluster fail", func(r *soakRecords) {
+			r.switched(soakSwitch{at(80), at(81), at(120), at(121)})
+			chose(r, "", http.StatusServiceUnavailable)
+			for _, node := range r.nodes {
+				fault(r, node, tgnode.GSQL, 99, 110)
+			}
+		}, 1},
+		{"a standby is reached", standby, 1},
+		{"a standby is reached after a switch", func(r *soakRecords) { standby(r); r.switched(soakSwitch{at(80), at(81), at(120), at(121)}) }, 0},
+		{"a standby is reached after a switch back", func(r *soakRecords) { standby(r); r.switched(soakSwitch{at(80), at(81), at(90), at(91)}) }, 1},
+		{"a primary is reached during a switch", func(r *soakRecords) { r.switched(soakSwitch{at(-2), at(-1), at(120), at(121)}) }, 2},
+		{"a primary is reached before the switch is done", func(r *soakRecords) { r.switched(soakSwitch{at(0.5), at(1.5), at(120), at(121)}) }, 0},
 		{"no node is left, while all but one fail", func(r *soakRecords) {
 			chose(r, "", http.StatusServiceUnavailable)
 			fault(r, "m1", tgnode.GSQL, 99, 110)

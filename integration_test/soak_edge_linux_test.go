@@ -39,6 +39,9 @@ func (s *soak) newEdge() {
 	options := strings.Replace(processOptions(s.storage), "admin off", "admin unix/"+socket, 1)
 	s.caddyfile = fmt.Sprintf(`%sservers {
 		trusted_proxies static 127.0.0.0/8
+		timeouts {
+			read_body_idle %s
+		}
 	}
 	log {
 		level WARN
@@ -61,15 +64,19 @@ http://%s {
 	}
 	log_append <marker {http.request.uri.query.marker}
 	log_append node {http.tigergraph.node}
+	request_body {
+		max_size %d
+	}
 	tigergraph %s {
-		fail_duration 1s
+		standby dr %s
+		header_up X-User {http.request.uri.query.user}
 		health_check {
 			interval 250ms
 		}
 		# generation 0
 	}
 }
-`, options, s.address, s.log, strings.Join(addresses, " "))
+`, options, soakBodyIdle, s.address, s.log, soakMaxBody, strings.Join(addresses, " "), s.standby.address)
 	s.admin = &http.Client{Timeout: enough, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -83,7 +90,7 @@ http://%s {
 func (s *soak) readLogs() {
 	failed := s.records.failed()
 	names := make(map[string]string)
-	for _, m := range s.machines {
+	for _, m := range s.allMachines() {
 		names[m.address] = m.name
 		markers, err := m.arrivals(failed)
 		if err != nil {

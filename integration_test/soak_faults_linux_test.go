@@ -1,6 +1,8 @@
 package integration_test
 
 import (
+	"cmp"
+	"slices"
 	"syscall"
 	"time"
 
@@ -98,6 +100,24 @@ func soakFaults() []soakFault {
 			end:   func(m *soakMachine) { m.start(name) },
 		})
 	}
+	for name, mode := range map[string]string{
+		"surplus answers": gateSurplus, "few connections": gateFew, "informational answers without end": gateFloods,
+		"nginx forbids everything": gateForbids, "requests reset": gateResets,
+	} {
+		faults = append(faults, soakFault{
+			name: name, services: allServices, least: short, most: long,
+			begin: func(m *soakMachine) {
+				m.kill("nginx")
+				m.start(gateProcesses...)
+				m.order(mode, "gate")
+			},
+			end: func(m *soakMachine) {
+				m.kill(gateProcesses...)
+				m.start("nginx")
+			},
+		})
+	}
+	slices.SortFunc(faults, func(a, b soakFault) int { return cmp.Compare(a.name, b.name) }) // a seed is to make the same ones
 	return faults
 }
 

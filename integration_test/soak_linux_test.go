@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,14 +32,16 @@ const (
 )
 
 // TestSoak lets three nodes fail in every way at random, while 200 users work and
-// programs stream, query and load, and checks what the edge owes to them, by the
-// journals of the nodes:
+// programs stream, query and load, others do what no client should, and the operator
+// switches to a standby cluster and back. It checks what the edge owes to them, by
+// the journals of the nodes:
 //
 //   - no session is served by a node that is not its own while its own is up;
 //   - nothing that must not be repeated is carried out twice;
 //   - no client gets what is another's;
 //   - each request that fails is one whose node failed: the one that the edge chose
 //     last, by its own log;
+//   - nothing reaches a cluster that is not the active one;
 //   - afterwards the edge has as many goroutines and as much memory as before.
 //
 // What counts as failing, and for how long, is in soakSpan and soakRecovery. In runs of
@@ -72,7 +75,9 @@ func TestSoak(t *testing.T) {
 		s.machines = append(s.machines, m)
 		s.records.nodes = append(s.records.nodes, m.name)
 	}
-	for _, m := range s.machines {
+	s.standby = newSoakMachine(t, soakMachines, subnet, s.records.arrived)
+	s.records.standby = s.standby.name
+	for _, m := range s.allMachines() {
 		s.awaitWell(m, allServices)
 	}
 	s.binary = caddyBinary
@@ -84,6 +89,7 @@ func TestSoak(t *testing.T) {
 	watching := s.watch()
 	var clients, faults sync.WaitGroup
 	s.startClients(&clients)
+	s.startOffenders(&clients)
 	if t.Failed() {
 		return
 	}
@@ -118,8 +124,9 @@ type soak struct {
 	t        *testing.T
 	seed     uint64
 	records  *soakRecords
-	machines []*soakMachine
-	stop     chan struct{} // for clients and watchers
+	machines []*soakMachine // of the primary cluster, which fail
+	standby  *soakMachine   // the other cluster, which does not
+	stop     chan struct{}  // for clients and watchers
 
 	noNetwork, noFirewall string // why some faults cannot be made
 
@@ -159,6 +166,8 @@ func (s *soak) startClients(clients *sync.WaitGroup) {
 	})
 }
 
+func (s *soak) allMachines() []*soakMachine { return append(slices.Clip(s.machines), s.standby) }
+
 // newWatcher returns a client that asks machines without the edge.
 func newWatcher() *http.Client {
 	return &http.Client{Timeout: soakSlowAfter, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -168,7 +177,7 @@ func newWatcher() *http.Client {
 // the faults that were made say.
 func (s *soak) watch() *sync.WaitGroup {
 	watching := new(sync.WaitGroup)
-	for _, m := range s.machines {
+	for _, m := range s.allMachines() {
 		for _, service := range allServices {
 			watching.Go(func() {
 				client := newWatcher()

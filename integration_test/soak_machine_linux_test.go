@@ -46,6 +46,9 @@ type soakProcess struct {
 // The names of a machine's processes, in the order of their start.
 var soakProcesses = []string{"gui", "gsql", "restpp", "nginx"}
 
+// gateProcesses stand in for a machine's nginx while its gate does harm.
+var gateProcesses = []string{"nginx behind", "gate"}
+
 // newSoakMachine starts a machine. Its address is one of a namespace, of which
 // there are up to 64 with this subnet, or one of 127.0.0.1 if that is below 0.
 func newSoakMachine(t *testing.T, number, subnet int, onEntry func(string, tgnode.Entry)) *soakMachine {
@@ -68,9 +71,9 @@ func newSoakMachine(t *testing.T, number, subnet int, onEntry func(string, tgnod
 		m.address = freeAddress(t)
 	}
 	// The documented ports where they cannot be anybody else's.
-	listen, gui, gsql, restpp := m.address, "127.0.0.1:14242", "127.0.0.1:8123", "127.0.0.1:9000"
+	listen, behind, gui, gsql, restpp := m.address, "127.0.0.1:14241", "127.0.0.1:14242", "127.0.0.1:8123", "127.0.0.1:9000"
 	if m.space == nil {
-		gui, gsql, restpp = freeAddress(t), freeAddress(t), freeAddress(t)
+		behind, gui, gsql, restpp = freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
 	}
 	socket := filepath.Join(folder, "restpp.sock")
 	for _, sub := range []string{"static", "static/assets", "body", "proxy", "fastcgi"} {
@@ -81,6 +84,8 @@ func newSoakMachine(t *testing.T, number, subnet int, onEntry func(string, tgnod
 	for file, content := range map[string]string{
 		"static/index.html": "<!DOCTYPE html><title>TigerGraph</title>\n",
 		"nginx.conf":        innerNginx(folder, listen, gui, gsql, socket),
+		"nginx behind.conf": innerNginx(folder, behind, gui, gsql, socket),
+		"gate.json":         settingsOf(serviceProcess{Node: m.name, Listen: listen, Behind: behind}),
 		"gui.json":          settingsOf(serviceProcess{Node: m.name, Listen: gui}),
 		"gsql.json":         settingsOf(serviceProcess{Node: m.name, Listen: gsql}),
 		"restpp.json":       settingsOf(serviceProcess{Node: m.name, Listen: restpp, Socket: socket}),
@@ -185,9 +190,10 @@ func (m *soakMachine) startProcess(name string) {
 	// With the test the processes end, however that ends; nginx ends its workers
 	// at a signal only.
 	attributes := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if name == "nginx" {
+	isNginx := strings.HasPrefix(name, "nginx")
+	if isNginx {
 		nginx, _ := exec.LookPath("nginx")
-		program = append(program[:len(program)-1], nginx, "-c", filepath.Join(m.folder, "nginx.conf"), "-p", m.folder, "-e", filepath.Join(m.folder, "error.log"))
+		program = append(program[:len(program)-1], nginx, "-c", filepath.Join(m.folder, name+".conf"), "-p", m.folder, "-e", filepath.Join(m.folder, "error.log"))
 		attributes.Pdeathsig = syscall.SIGTERM
 	}
 	command := exec.Command(program[0], program[1:]...)
@@ -196,7 +202,7 @@ func (m *soakMachine) startProcess(name string) {
 	output := new(buffer)
 	command.Stdout, command.Stderr = output, output
 	var journal *os.File
-	if name != "nginx" {
+	if !isNginx {
 		settings, err := os.ReadFile(filepath.Join(m.folder, name+".json"))
 		if err != nil {
 			m.t.Error(err)
@@ -300,7 +306,7 @@ func (m *soakMachine) order(command string, names ...string) {
 
 func (m *soakMachine) stop() {
 	m.signal(syscall.SIGCONT, soakProcesses...)
-	m.kill(soakProcesses...)
+	m.kill(append(slices.Clip(gateProcesses), soakProcesses...)...)
 	if m.space != nil && m.space.Process != nil {
 		_ = m.space.Process.Kill()
 		_ = m.space.Wait()

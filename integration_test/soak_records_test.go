@@ -60,7 +60,8 @@ type soakSpan struct {
 
 // soakRecords are what a run leaves behind, for its invariants to be checked.
 type soakRecords struct {
-	nodes []string // all of them
+	nodes   []string // of the primary cluster
+	standby string   // that of the other
 
 	mu       sync.Mutex
 	requests []soakRequest
@@ -75,7 +76,9 @@ type soakRecords struct {
 	// configuration.
 	down, reloads []soakSpan
 	refused       []soakRefusal
-	breaches      []string // found on the way: an answer that was another client's
+	switches      []soakSwitch
+	offences      map[string]int // how often somebody did wrong, by what
+	breaches      []string       // found on the way: an answer that was another client's
 	// excuses are how many failed requests were excused by what, for the report.
 	excuses map[string]int
 }
@@ -83,7 +86,7 @@ type soakRecords struct {
 func newSoakRecords() *soakRecords {
 	return &soakRecords{
 		logins: make(map[string]string), reached: make(map[string][]string),
-		chosen: make(map[string]soakChoice), excuses: make(map[string]int),
+		chosen: make(map[string]soakChoice), excuses: make(map[string]int), offences: make(map[string]int),
 	}
 }
 
@@ -136,6 +139,18 @@ func (r *soakRecords) edgeSpan(list *[]soakSpan, what string, from, to time.Time
 	*list = append(*list, soakSpan{what: what, from: from, to: to})
 }
 
+func (r *soakRecords) switched(change soakSwitch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.switches = append(r.switches, change)
+}
+
+func (r *soakRecords) offended(how string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.offences[how]++
+}
+
 func (r *soakRecords) breach(format string, arguments ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -145,7 +160,7 @@ func (r *soakRecords) breach(format string, arguments ...any) {
 // The bounds of what a fault explains.
 const (
 	// soakRecovery is how long after a fault its node need not be used, and what it
-	// broke may show: passive checks forget after a second (as configured), two
+	// broke may show: two
 	// probes have to pass (a quarter of a second apart, each at most two seconds
 	// long on a machine that has other things to do), and TCP repeats a packet that
 	// was lost in a cut of 8 seconds up to 8 seconds later.
@@ -198,7 +213,7 @@ type soakFailures struct {
 
 func (r *soakRecords) failures() (f soakFailures) {
 	f.services, f.sessions = make(map[string]map[tgnode.Service]soakTimeline), make(map[string]soakTimeline)
-	for _, node := range r.nodes {
+	for _, node := range append(slices.Clip(r.nodes), r.standby) {
 		f.services[node] = make(map[tgnode.Service]soakTimeline)
 		for _, service := range allServices {
 			f.services[node][service] = newSoakTimeline(r.spans, 0, func(s soakSpan) bool {
@@ -219,13 +234,10 @@ func (f soakFailures) fails(nodes []string, service tgnode.Service, from, to tim
 	return slices.ContainsFunc(nodes, func(node string) bool { return f.services[node][service].overlaps(from, to) })
 }
 
-// allFail reports whether each of these nodes had a service that was in a span
-// between two moments: Caddy's passive checks take a node out of use for the
-// failures of any of its services.
-func (f soakFailures) allFail(nodes []string, from, to time.Time) bool {
-	return !slices.ContainsFunc(nodes, func(node string) bool {
-		return !slices.ContainsFunc(allServices, func(service tgnode.Service) bool { return f.services[node][service].overlaps(from, to) })
-	})
+// allFail reports whether each of these nodes was in a span of this service's between
+// two moments.
+func (f soakFailures) allFail(nodes []string, service tgnode.Service, from, to time.Time) bool {
+	return !slices.ContainsFunc(nodes, func(node string) bool { return !f.services[node][service].overlaps(from, to) })
 }
 
 // check returns every breach of the invariants.
@@ -238,6 +250,7 @@ func (r *soakRecords) check() []string {
 	failures := r.failures()
 	breaches = append(breaches, r.checkSessions(failures)...)
 	breaches = append(breaches, r.checkExecutions()...)
+	breaches = append(breaches, r.checkClusters()...)
 	return append(breaches, r.checkFailures(failures)...)
 }
 
@@ -276,6 +289,10 @@ func (r *soakRecords) checkSessions(failures soakFailures) (breaches []string) {
 			breaches = append(breaches, fmt.Sprintf("the login %s was answered, but no node took it", login))
 		case a.node != home.node:
 			displaced[a.Session] = true
+			// A switch moves everybody.
+			if (home.node == r.standby || a.node == r.standby) && r.switchedIn(home.Time, a.Time) {
+				continue
+			}
 			if !failures.fails([]string{home.node}, tgnode.GUI, began.Add(-soakRecovery), a.Time) {
 				breaches = append(breaches, fmt.Sprintf("%s: the session of %s, begun by %s, went to %s by request %s, while %[2]s was up",
 					a.Time.Format(soakTime), home.node, login, a.node, a.Marker))
@@ -383,7 +400,7 @@ func (r *soakRecords) excuse(request soakRequest, reached []string, failures soa
 	case !request.answered && failures.reloads.overlaps(request.start, request.end):
 		return "the edge was reloaded"
 	case choice.status == http.StatusServiceUnavailable:
-		if failures.allFail(r.nodes, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
+		if failures.allFail(r.active(from, request.end), request.service, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
 			return "every node failed"
 		}
 	case choice.node != "":

@@ -51,6 +51,14 @@ func (s *soak) report(before, after edgeSize) {
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
 		fmt.Fprintf(&out, "%8d %s\n", reasons[reason], reason)
 	}
+	fmt.Fprintf(&out, "\nwhat others did wrong:\n")
+	for _, offence := range soakOffences {
+		count := s.records.offences[offence.name]
+		fmt.Fprintf(&out, "%8d %s\n", count, offence.name)
+		if count == 0 && *soakFor >= time.Minute {
+			s.t.Errorf("there were no %s", offence.name)
+		}
+	}
 	fmt.Fprintf(&out, "\nwhat excused them:\n")
 	for _, excuse := range slices.Sorted(maps.Keys(s.records.excuses)) {
 		fmt.Fprintf(&out, "%8d %s\n", s.records.excuses[excuse], excuse)

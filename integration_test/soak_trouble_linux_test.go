@@ -26,6 +26,7 @@ func (s *soak) troubleEdge(over <-chan struct{}) {
 	troubles := []trouble{
 		{"edge reloaded", func(*rand.Rand) { s.reload() }},
 		{"edge drains a node", s.drain},
+		{"edge switches clusters", s.switchClusters},
 		{restarted, func(*rand.Rand) { s.restart(syscall.SIGTERM) }},
 		{killed, func(*rand.Rand) { s.restart(syscall.SIGKILL) }},
 		{"edge's storage gone", func(*rand.Rand) { s.loseStorage() }},
@@ -91,6 +92,22 @@ func (s *soak) drain(random *rand.Rand) {
 	if status, answer := s.ask(http.MethodPost, "/tigergraph/ready", "application/json", node); status != http.StatusOK {
 		s.t.Errorf("ready: %d %s", status, answer)
 	}
+}
+
+// switchClusters makes the standby cluster the active one, and the primary again.
+func (s *soak) switchClusters(random *rand.Rand) {
+	to := func(cluster string) (began, ended time.Time) {
+		began = time.Now()
+		if status, answer := s.ask(http.MethodPost, "/tigergraph/switch", "application/json", fmt.Sprintf(`{"cluster": %q}`, cluster)); status != http.StatusOK {
+			s.t.Errorf("switch to %s: %d %s", cluster, status, answer)
+		}
+		return began, time.Now()
+	}
+	var change soakSwitch
+	change.began, change.ready = to("dr")
+	time.Sleep(time.Second + upTo(random, 2*time.Second)) // the other cluster serves
+	change.back, change.ended = to("primary")
+	s.records.switched(change)
 }
 
 func (s *soak) restart(signal syscall.Signal) {
