@@ -151,6 +151,22 @@ func TestSoakNoticesABreach(t *testing.T) {
 		{"a standby is reached", standby, 1},
 		{"a standby is reached after a switch", func(r *soakRecords) { standby(r); r.switched(soakSwitch{at(80), at(81), at(120), at(121)}) }, 0},
 		{"a standby is reached after a switch back", func(r *soakRecords) { standby(r); r.switched(soakSwitch{at(80), at(81), at(90), at(91)}) }, 1},
+		{"a session moves to the standby after a switch", func(r *soakRecords) {
+			displaced(r)
+			r.arrivals[len(r.arrivals)-1].node = "m4"
+			r.switched(soakSwitch{at(80), at(81), at(120), at(121)})
+		}, 0},
+		{"a session of the standby's moves back, whose login came late", func(r *soakRecords) {
+			r.logins["late"] = "late login"
+			r.ended(soakRequest{marker: "late login", start: at(90), end: at(97), answered: true})
+			r.arrived("m4", tgnode.Entry{Time: at(96), Marker: "late login", Executed: tgnode.Login})
+			r.arrived("m1", tgnode.Entry{Time: at(98), Marker: "late", Session: "late"})
+			r.switched(soakSwitch{at(80), at(81), at(94), at(95)})
+		}, 0},
+		{"a session moves to another node of its cluster after a switch", func(r *soakRecords) {
+			displaced(r)
+			r.switched(soakSwitch{at(80), at(81), at(82), at(83)})
+		}, 1},
 		{"a primary is reached during a switch", func(r *soakRecords) { r.switched(soakSwitch{at(-2), at(-1), at(120), at(121)}) }, 2},
 		{"a primary is reached before the switch is done", func(r *soakRecords) { r.switched(soakSwitch{at(0.5), at(1.5), at(120), at(121)}) }, 0},
 		{"no node is left, while all but one fail", func(r *soakRecords) {

@@ -68,7 +68,7 @@ var soakOffences = []soakOffence{
 }
 
 // soakOffenders is how many clients do wrong, each up to ten times a second.
-const soakOffenders = 5
+const soakOffenders = 8
 
 // soakOffender is a client that does what none should. What it is told is nobody's
 // concern.

@@ -289,8 +289,12 @@ func (r *soakRecords) checkSessions(failures soakFailures) (breaches []string) {
 			breaches = append(breaches, fmt.Sprintf("the login %s was answered, but no node took it", login))
 		case a.node != home.node:
 			displaced[a.Session] = true
-			// A switch moves everybody.
-			if (home.node == r.standby || a.node == r.standby) && r.switchedIn(home.Time, a.Time) {
+			// A switch moves everybody, a login too that was under way and arrives late.
+			loggedIn := home.Time
+			if request, found := r.request(login); found {
+				loggedIn = request.start
+			}
+			if (home.node == r.standby) != (a.node == r.standby) && r.switchedIn(loggedIn, a.Time) {
 				continue
 			}
 			if !failures.fails([]string{home.node}, tgnode.GUI, began.Add(-soakRecovery), a.Time) {
