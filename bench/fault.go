@@ -12,11 +12,13 @@ import (
 	"time"
 )
 
-// faultCase is a way in which the first node ceases to serve.
+// faultCase is a way in which the first node ceases to serve, or clients see to it.
 type faultCase struct {
 	name, about string
 	begin       func(*cluster) error
 	end         func(context.Context, *cluster) error
+	// attack, if there is one, goes on at each proxy meanwhile.
+	attack func(context.Context, target)
 }
 
 var faultCases = []faultCase{
@@ -34,6 +36,14 @@ var faultCases = []faultCase{
 		name: "reset", about: "a node resets connections",
 		begin: func(c *cluster) error { return c.command("reset") },
 		end:   func(_ context.Context, c *cluster) error { return c.command("serve") },
+	},
+	{
+		name: "powered-off", about: "a node is switched off",
+		begin: (*cluster).powerOff, end: func(_ context.Context, c *cluster) error { return c.powerOn() },
+	},
+	{
+		name: "bad-uploads", about: fmt.Sprintf("one client sends %d malformed uploads a second", badRate),
+		begin: func(*cluster) error { return nil }, end: func(context.Context, *cluster) error { return nil }, attack: attack,
 	},
 }
 
@@ -95,7 +105,16 @@ func (b *benchmark) measureFault(ctx context.Context, c faultCase) ([]figure, er
 	began := time.Now()
 	err = c.begin(b.cluster)
 	if err == nil {
+		attacking, stop := context.WithCancel(ctx)
+		var attacks sync.WaitGroup
+		for _, p := range proxies {
+			if c.attack != nil {
+				attacks.Go(func() { c.attack(attacking, p.target) })
+			}
+		}
 		wg.Wait()
+		stop()
+		attacks.Wait()
 		err = c.end(ctx, b.cluster)
 	} else {
 		cancel()
@@ -174,6 +193,9 @@ func (u *user) send(ctx context.Context, e exchange) error {
 	return err
 }
 
+// harmless are requests of each service that may be sent twice.
+var harmless = []string{"/restpp/echo", "/api/ping", "/gsqlserver/gsql/version"}
+
 // visit has users send requests at a steady rate, whatever becomes of those
 // before. Every other one is a query, which must not be sent twice.
 func visit(ctx context.Context, users []*user, duration time.Duration) (outcomes []outcome) {
@@ -190,7 +212,7 @@ func visit(ctx context.Context, users []*user, duration time.Duration) (outcomes
 		}
 		u := users[i/2%len(users)]
 		o := outcome{at: time.Now(), query: i%2 == 0, name: fmt.Sprintf("%s-%d", u.name, i)}
-		e := exchange{method: "GET", path: "/restpp/echo"}
+		e := exchange{method: "GET", path: harmless[i/2%len(harmless)]}
 		if o.query {
 			e.path = onePath + o.name
 		}
@@ -213,7 +235,7 @@ func visit(ctx context.Context, users []*user, duration time.Duration) (outcomes
 // faultFigures counts what failed, and finds out when that ended.
 func (b *benchmark) faultFigures(c faultCase, proxies []*proxy, outcomes [][]outcome, began time.Time, times map[string]int) []figure {
 	lasted := b.fault
-	about := fmt.Sprintf("%d clients of each of %d nodes, %d requests/s, half of them queries, which must not be repeated; the fault lasts %s, and no answer in %s is a failure",
+	about := fmt.Sprintf("%d clients of each of %d nodes, %d requests/s for all services, half of them queries, which must not be repeated; the fault lasts %s, and no answer in %s is a failure",
 		faultClients, clusterSize, faultRate, lasted, b.patience)
 	failed := figure{name: c.name, label: "failed requests, " + c.about, about: about, format: formatCount, absent: true}
 	detected := figure{name: c.name, label: "time to detect, " + c.about, about: "from the fault to the last request that failed", absent: true, format: func(seconds float64) string {

@@ -72,11 +72,23 @@ func runNode(name string) error {
 		return fmt.Errorf("node %s has to write %q bytes at a time", name, os.Getenv(pieceEnvironment))
 	}
 	n := newNode(name, piece)
+	power := &power{listener: listener.(*net.TCPListener)}
 	go n.serve(listener)
 	commands := bufio.NewScanner(os.Stdin)
 	for commands.Scan() {
 		n.resets.Store(commands.Text() == "reset")
 		n.slow.Store(commands.Text() == "slow")
+		switch commands.Text() {
+		case powerOff:
+			err = power.off()
+		case powerOn:
+			if err = power.on(); err == nil {
+				go n.serve(listener)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("node %s, told %q: %w", name, commands.Text(), err)
+		}
 	}
 	return commands.Err()
 }

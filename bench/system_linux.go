@@ -96,5 +96,10 @@ func makeGroup(command *exec.Cmd) { command.SysProcAttr = &syscall.SysProcAttr{S
 // killGroup ends what belongs to that of a process.
 func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
 
+// setBacklog changes how many connections wait at a listener to be accepted.
+func setBacklog(descriptor uintptr, count int) error {
+	return syscall.Listen(int(descriptor), count)
+}
+
 func pause(pid int) error  { return syscall.Kill(pid, syscall.SIGSTOP) }
 func resume(pid int) error { return syscall.Kill(pid, syscall.SIGCONT) }

@@ -17,5 +17,6 @@ func residentMemory(int) (int64, error)  { return 0, errNotLinux }
 func sleepUntil(moment time.Time)        { time.Sleep(time.Until(moment)) }
 func makeGroup(*exec.Cmd)                {}
 func killGroup(int)                      {}
+func setBacklog(uintptr, int) error      { return errNotLinux }
 func pause(int) error                    { return errNotLinux }
 func resume(int) error                   { return errNotLinux }

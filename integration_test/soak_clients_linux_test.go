@@ -90,7 +90,7 @@ func (c *soakClient) exchange(e soakExchange) (answer *soakAnswer, marker string
 		answer, record.answered, record.failure = c.try(e, path)
 	}
 	if record.failure == "" {
-		if answer.status >= 500 {
+		if answer.status >= 500 || answer.status == http.StatusForbidden { // which the services never say
 			record.failure = fmt.Sprintf("status %d", answer.status)
 		} else if wrong := e.accepts(marker, answer); wrong != "" {
 			c.records.breach("%s: the answer to %s %s is wrong: %s: %d %.300s", record.start.Format(soakTime), e.method, path, wrong, answer.status, answer.body)
@@ -152,6 +152,9 @@ func (c *soakClient) try(e soakExchange, path string) (answer *soakAnswer, answe
 	// Even where it cannot be written to the end there may be an answer.
 	writeErr := c.write(head.String(), e.body, e.slowly)
 	response, err := http.ReadResponse(c.reader, &http.Request{Method: e.method})
+	for err == nil && response.StatusCode < 200 {
+		response, err = http.ReadResponse(c.reader, &http.Request{Method: e.method})
+	}
 	if err != nil {
 		return nil, false, fmt.Sprintf("%v, %v", err, writeErr)
 	}

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
@@ -47,6 +46,9 @@ type soakProcess struct {
 // The names of a machine's processes, in the order of their start.
 var soakProcesses = []string{"gui", "gsql", "restpp", "nginx"}
 
+// gateProcesses stand in for a machine's nginx while its gate does harm.
+var gateProcesses = []string{"nginx behind", "gate"}
+
 // newSoakMachine starts a machine. Its address is one of a namespace, of which
 // there are up to 64 with this subnet, or one of 127.0.0.1 if that is below 0.
 func newSoakMachine(t *testing.T, number, subnet int, onEntry func(string, tgnode.Entry)) *soakMachine {
@@ -69,9 +71,9 @@ func newSoakMachine(t *testing.T, number, subnet int, onEntry func(string, tgnod
 		m.address = freeAddress(t)
 	}
 	// The documented ports where they cannot be anybody else's.
-	listen, gui, gsql, restpp := m.address, "127.0.0.1:14242", "127.0.0.1:8123", "127.0.0.1:9000"
+	listen, behind, gui, gsql, restpp := m.address, "127.0.0.1:14241", "127.0.0.1:14242", "127.0.0.1:8123", "127.0.0.1:9000"
 	if m.space == nil {
-		gui, gsql, restpp = freeAddress(t), freeAddress(t), freeAddress(t)
+		behind, gui, gsql, restpp = freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
 	}
 	socket := filepath.Join(folder, "restpp.sock")
 	for _, sub := range []string{"static", "static/assets", "body", "proxy", "fastcgi"} {
@@ -82,6 +84,8 @@ func newSoakMachine(t *testing.T, number, subnet int, onEntry func(string, tgnod
 	for file, content := range map[string]string{
 		"static/index.html": "<!DOCTYPE html><title>TigerGraph</title>\n",
 		"nginx.conf":        innerNginx(folder, listen, gui, gsql, socket),
+		"nginx behind.conf": innerNginx(folder, behind, gui, gsql, socket),
+		"gate.json":         settingsOf(serviceProcess{Node: m.name, Listen: listen, Behind: behind}),
 		"gui.json":          settingsOf(serviceProcess{Node: m.name, Listen: gui}),
 		"gsql.json":         settingsOf(serviceProcess{Node: m.name, Listen: gsql}),
 		"restpp.json":       settingsOf(serviceProcess{Node: m.name, Listen: restpp, Socket: socket}),
@@ -186,9 +190,10 @@ func (m *soakMachine) startProcess(name string) {
 	// With the test the processes end, however that ends; nginx ends its workers
 	// at a signal only.
 	attributes := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if name == "nginx" {
+	isNginx := strings.HasPrefix(name, "nginx")
+	if isNginx {
 		nginx, _ := exec.LookPath("nginx")
-		program = append(program[:len(program)-1], nginx, "-c", filepath.Join(m.folder, "nginx.conf"), "-p", m.folder, "-e", filepath.Join(m.folder, "error.log"))
+		program = append(program[:len(program)-1], nginx, "-c", filepath.Join(m.folder, name+".conf"), "-p", m.folder, "-e", filepath.Join(m.folder, "error.log"))
 		attributes.Pdeathsig = syscall.SIGTERM
 	}
 	command := exec.Command(program[0], program[1:]...)
@@ -197,7 +202,7 @@ func (m *soakMachine) startProcess(name string) {
 	output := new(buffer)
 	command.Stdout, command.Stderr = output, output
 	var journal *os.File
-	if name != "nginx" {
+	if !isNginx {
 		settings, err := os.ReadFile(filepath.Join(m.folder, name+".json"))
 		if err != nil {
 			m.t.Error(err)
@@ -301,7 +306,7 @@ func (m *soakMachine) order(command string, names ...string) {
 
 func (m *soakMachine) stop() {
 	m.signal(syscall.SIGCONT, soakProcesses...)
-	m.kill(soakProcesses...)
+	m.kill(append(slices.Clip(gateProcesses), soakProcesses...)...)
 	if m.space != nil && m.space.Process != nil {
 		_ = m.space.Process.Kill()
 		_ = m.space.Wait()
@@ -349,106 +354,4 @@ func (m *soakMachine) arrivals(of map[string]bool) (markers []string, err error)
 		}
 	}
 	return markers, lines.Err()
-}
-
-// soakFault is a way in which a machine fails.
-type soakFault struct {
-	name     string
-	services []tgnode.Service // that fail
-	// network is whether it needs a namespace, firewall whether iptables besides.
-	network, firewall bool
-	forgets           bool // with the process of the GUI its sessions go
-	least, most       time.Duration
-	begin, end        func(*soakMachine)
-}
-
-var (
-	allOfTheirs  = []string{"gui", "gsql", "restpp"}
-	serviceNames = [...]string{tgnode.GUI: "gui", tgnode.GSQL: "gsql", tgnode.RESTPP: "restpp"}
-)
-
-// soakFaults are all of them.
-func soakFaults() []soakFault {
-	const short, long = 1 * time.Second, 4 * time.Second
-	faults := []soakFault{
-		{
-			name: "machine killed", services: allServices, forgets: true, least: short, most: long,
-			begin: func(m *soakMachine) { m.kill(soakProcesses...) },
-			end:   func(m *soakMachine) { m.start(soakProcesses...) },
-		},
-		{
-			name: "machine paused", services: allServices, least: short, most: long,
-			begin: func(m *soakMachine) { m.signal(syscall.SIGSTOP, soakProcesses...) },
-			end:   func(m *soakMachine) { m.signal(syscall.SIGCONT, soakProcesses...) },
-		},
-		{
-			name: "services paused", services: allServices, least: short, most: 2 * long,
-			begin: func(m *soakMachine) { m.signal(syscall.SIGSTOP, allOfTheirs...) },
-			end:   func(m *soakMachine) { m.signal(syscall.SIGCONT, allOfTheirs...) },
-		},
-		{
-			name: "services restarted", services: allServices, forgets: true,
-			begin: func(m *soakMachine) { m.kill(allOfTheirs...) },
-			end:   func(m *soakMachine) { m.start(allOfTheirs...) },
-		},
-		{
-			name: "nginx's workers killed", services: allServices,
-			least: short / 2, most: short,
-			begin: (*soakMachine).killWorkers, // and the next ones
-			end:   (*soakMachine).killWorkers,
-		},
-		{
-			name: "services die at each request", services: allServices, least: short, most: long,
-			begin: func(m *soakMachine) { m.order("die", allOfTheirs...) },
-			end:   func(m *soakMachine) { m.order("well", allOfTheirs...) },
-		},
-		{
-			name: "services slow", services: allServices, least: short, most: long,
-			begin: func(m *soakMachine) { m.order("slow 700ms", allOfTheirs...) },
-			end:   func(m *soakMachine) { m.order("well", allOfTheirs...) },
-		},
-		{
-			name: "services slower than a probe waits", services: allServices, least: long, most: 2 * long,
-			begin: func(m *soakMachine) { m.order("slow 3s", allOfTheirs...) },
-			end:   func(m *soakMachine) { m.order("well", allOfTheirs...) },
-		},
-		{
-			name: "packets lost", services: allServices, network: true, firewall: true, least: long, most: 2 * long,
-			begin: func(m *soakMachine) {
-				for _, chain := range []string{"INPUT", "OUTPUT"} {
-					m.runInSpace("iptables", "-w", "-A", chain, "!", m.interfaceFlag(chain), "lo", "-m", "statistic", "--mode", "random", "--probability", "0.1", "-j", "DROP")
-				}
-			},
-			end: func(m *soakMachine) { m.runInSpace("iptables", "-w", "-F") },
-		},
-		{
-			name: "connections reset", services: allServices, network: true, firewall: true, least: short / 2, most: 2 * short,
-			begin: func(m *soakMachine) {
-				m.runInSpace("iptables", "-w", "-A", "INPUT", "!", "-i", "lo", "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")
-			},
-			end: func(m *soakMachine) { m.runInSpace("iptables", "-w", "-F") },
-		},
-		{
-			name: "network cut", services: allServices, network: true, least: short, most: 2 * long,
-			begin: func(m *soakMachine) { m.runInSpace("ip", "link", "set", "eth0", "down") },
-			end:   func(m *soakMachine) { m.runInSpace("ip", "link", "set", "eth0", "up") },
-		},
-	}
-	for _, service := range allServices {
-		name := serviceNames[service]
-		faults = append(faults, soakFault{
-			name: name + " killed", services: []tgnode.Service{service}, forgets: service == tgnode.GUI, least: short, most: long,
-			begin: func(m *soakMachine) { m.kill(name) },
-			end:   func(m *soakMachine) { m.start(name) },
-		})
-	}
-	return faults
-}
-
-// interfaceFlag is iptables' for an interface in a chain.
-func (m *soakMachine) interfaceFlag(chain string) string {
-	if chain == "INPUT" {
-		return "-i"
-	}
-	return "-o"
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
@@ -61,7 +60,8 @@ type soakSpan struct {
 
 // soakRecords are what a run leaves behind, for its invariants to be checked.
 type soakRecords struct {
-	nodes []string // all of them
+	nodes   []string // of the primary cluster
+	standby string   // that of the other
 
 	mu       sync.Mutex
 	requests []soakRequest
@@ -76,7 +76,9 @@ type soakRecords struct {
 	// configuration.
 	down, reloads []soakSpan
 	refused       []soakRefusal
-	breaches      []string // found on the way: an answer that was another client's
+	switches      []soakSwitch
+	offences      map[string]int // how often somebody did wrong, by what
+	breaches      []string       // found on the way: an answer that was another client's
 	// excuses are how many failed requests were excused by what, for the report.
 	excuses map[string]int
 }
@@ -84,7 +86,7 @@ type soakRecords struct {
 func newSoakRecords() *soakRecords {
 	return &soakRecords{
 		logins: make(map[string]string), reached: make(map[string][]string),
-		chosen: make(map[string]soakChoice), excuses: make(map[string]int),
+		chosen: make(map[string]soakChoice), excuses: make(map[string]int), offences: make(map[string]int),
 	}
 }
 
@@ -137,6 +139,18 @@ func (r *soakRecords) edgeSpan(list *[]soakSpan, what string, from, to time.Time
 	*list = append(*list, soakSpan{what: what, from: from, to: to})
 }
 
+func (r *soakRecords) switched(change soakSwitch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.switches = append(r.switches, change)
+}
+
+func (r *soakRecords) offended(how string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.offences[how]++
+}
+
 func (r *soakRecords) breach(format string, arguments ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,7 +160,7 @@ func (r *soakRecords) breach(format string, arguments ...any) {
 // The bounds of what a fault explains.
 const (
 	// soakRecovery is how long after a fault its node need not be used, and what it
-	// broke may show: passive checks forget after a second (as configured), two
+	// broke may show: two
 	// probes have to pass (a quarter of a second apart, each at most two seconds
 	// long on a machine that has other things to do), and TCP repeats a packet that
 	// was lost in a cut of 8 seconds up to 8 seconds later.
@@ -199,7 +213,7 @@ type soakFailures struct {
 
 func (r *soakRecords) failures() (f soakFailures) {
 	f.services, f.sessions = make(map[string]map[tgnode.Service]soakTimeline), make(map[string]soakTimeline)
-	for _, node := range r.nodes {
+	for _, node := range append(slices.Clip(r.nodes), r.standby) {
 		f.services[node] = make(map[tgnode.Service]soakTimeline)
 		for _, service := range allServices {
 			f.services[node][service] = newSoakTimeline(r.spans, 0, func(s soakSpan) bool {
@@ -220,13 +234,10 @@ func (f soakFailures) fails(nodes []string, service tgnode.Service, from, to tim
 	return slices.ContainsFunc(nodes, func(node string) bool { return f.services[node][service].overlaps(from, to) })
 }
 
-// allFail reports whether each of these nodes had a service that was in a span
-// between two moments: Caddy's passive checks take a node out of use for the
-// failures of any of its services.
-func (f soakFailures) allFail(nodes []string, from, to time.Time) bool {
-	return !slices.ContainsFunc(nodes, func(node string) bool {
-		return !slices.ContainsFunc(allServices, func(service tgnode.Service) bool { return f.services[node][service].overlaps(from, to) })
-	})
+// allFail reports whether each of these nodes was in a span of this service's between
+// two moments.
+func (f soakFailures) allFail(nodes []string, service tgnode.Service, from, to time.Time) bool {
+	return !slices.ContainsFunc(nodes, func(node string) bool { return !f.services[node][service].overlaps(from, to) })
 }
 
 // check returns every breach of the invariants.
@@ -239,6 +250,7 @@ func (r *soakRecords) check() []string {
 	failures := r.failures()
 	breaches = append(breaches, r.checkSessions(failures)...)
 	breaches = append(breaches, r.checkExecutions()...)
+	breaches = append(breaches, r.checkClusters()...)
 	return append(breaches, r.checkFailures(failures)...)
 }
 
@@ -277,6 +289,14 @@ func (r *soakRecords) checkSessions(failures soakFailures) (breaches []string) {
 			breaches = append(breaches, fmt.Sprintf("the login %s was answered, but no node took it", login))
 		case a.node != home.node:
 			displaced[a.Session] = true
+			// A switch moves everybody, a login too that was under way and arrives late.
+			loggedIn := home.Time
+			if request, found := r.request(login); found {
+				loggedIn = request.start
+			}
+			if (home.node == r.standby) != (a.node == r.standby) && r.switchedIn(loggedIn, a.Time) {
+				continue
+			}
 			if !failures.fails([]string{home.node}, tgnode.GUI, began.Add(-soakRecovery), a.Time) {
 				breaches = append(breaches, fmt.Sprintf("%s: the session of %s, begun by %s, went to %s by request %s, while %[2]s was up",
 					a.Time.Format(soakTime), home.node, login, a.node, a.Marker))
@@ -384,7 +404,7 @@ func (r *soakRecords) excuse(request soakRequest, reached []string, failures soa
 	case !request.answered && failures.reloads.overlaps(request.start, request.end):
 		return "the edge was reloaded"
 	case choice.status == http.StatusServiceUnavailable:
-		if failures.allFail(r.nodes, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
+		if failures.allFail(r.active(from, request.end), request.service, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
 			return "every node failed"
 		}
 	case choice.node != "":
@@ -395,216 +415,4 @@ func (r *soakRecords) excuse(request soakRequest, reached []string, failures soa
 		return "the answer broke off, and a node it reached failed"
 	}
 	return ""
-}
-
-// The invariants must be able to fail: these are runs that breach them, and some
-// that come close.
-func TestSoakNoticesABreach(t *testing.T) {
-	zero := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
-	at := func(seconds float64) time.Time { return zero.Add(time.Duration(seconds * float64(time.Second))) }
-	// A session of m1, a request of it, and one that is answered by m1.
-	usual := func() *soakRecords {
-		r := newSoakRecords()
-		r.nodes = []string{"m1", "m2", "m3"}
-		r.logins["session"] = "login"
-		r.arrived("m1", tgnode.Entry{Time: at(0), Marker: "login", Executed: tgnode.Login})
-		r.arrived("m1", tgnode.Entry{Time: at(1), Marker: "a", Session: "session", Known: true})
-		r.arrived("m1", tgnode.Entry{Time: at(1), Marker: "a", Session: "session", Known: true, Executed: tgnode.Other})
-		r.ended(soakRequest{marker: "a", start: at(1), end: at(1.1), answered: true})
-		return r
-	}
-	displaced := func(r *soakRecords) {
-		r.arrived("m2", tgnode.Entry{Time: at(100), Marker: "b", Session: "session"})
-		r.ended(soakRequest{marker: "b", start: at(99.9), end: at(100.1), answered: true})
-	}
-	failed := func(r *soakRecords) {
-		r.ended(soakRequest{marker: "c", service: tgnode.GSQL, start: at(100), end: at(101), failure: "EOF"})
-	}
-	// The edge's log has the failed request.
-	chose := func(r *soakRecords, node string, status int) {
-		failed(r)
-		r.chosen["c"] = soakChoice{node, status}
-	}
-	// A node does not know the session any more.
-	forgotten := func(r *soakRecords) {
-		r.arrived("m1", tgnode.Entry{Time: at(200), Marker: "d", Session: "session"})
-	}
-	refused := func(r *soakRecords, err error) { r.refused = append(r.refused, soakRefusal{at(100), err}) }
-	fault := func(r *soakRecords, node string, service tgnode.Service, from, to float64) {
-		r.span(soakSpan{node: node, services: []tgnode.Service{service}, from: at(from), to: at(to)})
-	}
-	for _, test := range []struct {
-		name     string
-		run      func(*soakRecords)
-		breaches int
-	}{
-		{"nothing happens", func(*soakRecords) {}, 0},
-		{"a session moves", displaced, 1},
-		{"a session moves while its node fails", func(r *soakRecords) { displaced(r); fault(r, "m1", tgnode.GUI, 99, 110) }, 0},
-		{"a session moves right after that", func(r *soakRecords) { displaced(r); fault(r, "m1", tgnode.GUI, 90, 96) }, 0},
-		{"a session moves long after that", func(r *soakRecords) { displaced(r); fault(r, "m1", tgnode.GUI, 80, 90) }, 1},
-		{"a session moves before", func(r *soakRecords) { displaced(r); fault(r, "m1", tgnode.GUI, 100.5, 110) }, 1},
-		{"a session moves while another node fails", func(r *soakRecords) { displaced(r); fault(r, "m2", tgnode.GUI, 99, 110) }, 1},
-		{"a session moves while another service fails", func(r *soakRecords) { displaced(r); fault(r, "m1", tgnode.GSQL, 99, 110) }, 1},
-		{"a moved session comes again", func(r *soakRecords) {
-			displaced(r)
-			fault(r, "m1", tgnode.GUI, 99, 110)
-			r.arrived("m2", tgnode.Entry{Time: at(200), Marker: "d", Session: "session"})
-		}, 0},
-		{"a node forgets a session", forgotten, 1},
-		{"a node forgets a session as it was killed", func(r *soakRecords) {
-			forgotten(r)
-			r.span(soakSpan{node: "m1", from: at(90), to: at(100), forgets: true})
-		}, 0},
-		{"a node was killed while the user logged in", func(r *soakRecords) {
-			forgotten(r)
-			r.span(soakSpan{node: "m1", from: at(-1), to: at(1), forgets: true})
-		}, 0},
-		{"a node forgets a session begun after it was killed", func(r *soakRecords) {
-			forgotten(r)
-			r.span(soakSpan{node: "m1", from: at(-10), to: at(-1), forgets: true})
-		}, 1},
-		{"a node forgets a session, and is killed later", func(r *soakRecords) {
-			forgotten(r)
-			r.span(soakSpan{node: "m1", from: at(201), to: at(210), forgets: true})
-		}, 1},
-		{"a node forgets a session when it was paused", func(r *soakRecords) { forgotten(r); fault(r, "m1", tgnode.GUI, 90, 100) }, 1},
-		{"a node forgets a session as another was killed", func(r *soakRecords) {
-			forgotten(r)
-			r.span(soakSpan{node: "m2", from: at(90), to: at(100), forgets: true})
-		}, 1},
-		{"a request is done by two nodes", func(r *soakRecords) {
-			r.arrived("m2", tgnode.Entry{Time: at(2), Marker: "a", Executed: tgnode.Other})
-		}, 1},
-		{"a request is done twice by its node, which fails", func(r *soakRecords) {
-			r.arrived("m1", tgnode.Entry{Time: at(2), Marker: "a", Executed: tgnode.Other})
-			fault(r, "m1", tgnode.GUI, 0, 10)
-		}, 1},
-		{"a harmless request reaches two nodes", func(r *soakRecords) {
-			r.arrived("m1", tgnode.Entry{Time: at(2), Marker: "e"})
-			r.arrived("m2", tgnode.Entry{Time: at(2), Marker: "e"})
-		}, 0},
-		{"a request fails", failed, 1},
-		{"a request is lost, unknown to the edge, while a node fails", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GSQL, 99, 110) }, 1},
-		{"a request fails at the node that the edge chose, which does", func(r *soakRecords) {
-			chose(r, "m3", http.StatusBadGateway)
-			fault(r, "m3", tgnode.GSQL, 99, 110)
-		}, 0},
-		{"a request fails at the node that the edge chose, while another does", func(r *soakRecords) {
-			chose(r, "m2", http.StatusBadGateway)
-			fault(r, "m3", tgnode.GSQL, 99, 110)
-		}, 1},
-		{"a request fails at the node that the edge chose, while another service does", func(r *soakRecords) {
-			chose(r, "m3", http.StatusBadGateway)
-			fault(r, "m3", tgnode.GUI, 99, 110)
-		}, 1},
-		{"a request fails at the last node, after one that fails", func(r *soakRecords) {
-			chose(r, "m2", http.StatusBadGateway)
-			r.reached["c"] = []string{"m3"}
-			fault(r, "m3", tgnode.GSQL, 99, 110)
-		}, 1},
-		{"an answer breaks off", func(r *soakRecords) {
-			chose(r, "", http.StatusOK)
-			r.reached["c"] = []string{"m3"}
-			fault(r, "m3", tgnode.GSQL, 99, 110)
-		}, 0},
-		{"an answer breaks off while another node fails", func(r *soakRecords) {
-			chose(r, "", http.StatusOK)
-			r.reached["c"] = []string{"m2"}
-			fault(r, "m3", tgnode.GSQL, 99, 110)
-		}, 1},
-		{"no node is left, while all fail", func(r *soakRecords) {
-			chose(r, "", http.StatusServiceUnavailable)
-			fault(r, "m1", tgnode.GSQL, 99, 110)
-			fault(r, "m2", tgnode.GSQL, 90, 96)
-			fault(r, "m3", tgnode.RESTPP, 99, 110) // passive checks count it as well
-		}, 0},
-		{"no node is left, while all but one fail", func(r *soakRecords) {
-			chose(r, "", http.StatusServiceUnavailable)
-			fault(r, "m1", tgnode.GSQL, 99, 110)
-			fault(r, "m2", tgnode.GSQL, 99, 110)
-		}, 1},
-		{"no node is left, while one failed long before", func(r *soakRecords) {
-			chose(r, "", http.StatusServiceUnavailable)
-			fault(r, "m1", tgnode.GSQL, 99, 110)
-			fault(r, "m2", tgnode.GSQL, 99, 110)
-			fault(r, "m3", tgnode.GSQL, 80, 90)
-		}, 1},
-		{"no node is left after the one that failed", func(r *soakRecords) {
-			chose(r, "m3", http.StatusServiceUnavailable)
-			fault(r, "m3", tgnode.GSQL, 99, 110)
-		}, 1},
-		{"a request fails at one node while another does", func(r *soakRecords) {
-			failed(r)
-			r.reached["c"] = []string{"m2"}
-			fault(r, "m3", tgnode.GSQL, 99, 110)
-		}, 1},
-		{"a request fails at a node that does", func(r *soakRecords) {
-			failed(r)
-			r.arrived("m3", tgnode.Entry{Time: at(100), Marker: "c"})
-			fault(r, "m3", tgnode.GSQL, 99, 110)
-		}, 0},
-		{"a request fails while another service does", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GUI, 99, 110) }, 1},
-		{"a request fails long after", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GSQL, 80, 90) }, 1},
-		{"a request fails without the edge", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "", at(99), at(102)) }, 0},
-		{"a request is not answered in a reload", func(r *soakRecords) { failed(r); r.edgeSpan(&r.reloads, "", at(99), at(102)) }, 0},
-		{"a request is answered badly in a reload", func(r *soakRecords) {
-			r.ended(soakRequest{marker: "c", start: at(100), end: at(101), answered: true, failure: "status 502"})
-			r.edgeSpan(&r.reloads, "", at(99), at(102))
-		}, 1},
-		{"the edge refuses a connection", func(r *soakRecords) { refused(r, syscall.ECONNREFUSED) }, 1},
-		{"the edge refuses a connection in a restart", func(r *soakRecords) {
-			refused(r, syscall.ECONNREFUSED)
-			r.edgeSpan(&r.down, "", at(99), at(102))
-		}, 0},
-		{"the edge refuses a connection in a reload", func(r *soakRecords) {
-			refused(r, syscall.ECONNREFUSED)
-			r.edgeSpan(&r.reloads, "", at(99), at(102))
-		}, 1},
-		{"the edge resets a connection", func(r *soakRecords) { refused(r, syscall.ECONNRESET) }, 1},
-		{"the edge resets a connection in a reload", func(r *soakRecords) {
-			refused(r, syscall.ECONNRESET)
-			r.edgeSpan(&r.reloads, "", at(99), at(102))
-		}, 0},
-		{"a client gets another's answer", func(r *soakRecords) { r.breach("an answer for another") }, 1},
-	} {
-		r := usual()
-		test.run(r)
-		if breaches := r.check(); len(breaches) != test.breaches {
-			t.Errorf("%s: %d breaches, want %d: %q", test.name, len(breaches), test.breaches, breaches)
-		}
-	}
-}
-
-func TestSoakTimeline(t *testing.T) {
-	zero := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
-	at := func(seconds int) time.Time { return zero.Add(time.Duration(seconds) * time.Second) }
-	line := newSoakTimeline([]soakSpan{
-		{node: "m1", from: at(50), to: at(60)},
-		{node: "m1", from: at(10), to: at(30)},
-		{node: "m1", from: at(12), to: at(14)}, // within the one before
-		{node: "m1", from: at(28), to: at(35)},
-		{node: "m2", from: at(70), to: at(80)},
-	}, 2*time.Second, func(s soakSpan) bool { return s.node == "m1" })
-	for _, test := range []struct {
-		from, to int
-		want     bool
-	}{
-		{0, 9, false},
-		{0, 10, true},
-		{0, 100, true},
-		{20, 22, true},
-		{37, 37, true},
-		{38, 49, false},
-		{38, 50, true},
-		{62, 70, true},
-		{63, 100, false},
-	} {
-		if got := line.overlaps(at(test.from), at(test.to)); got != test.want {
-			t.Errorf("from %d to %d: %t, want %t", test.from, test.to, got, test.want)
-		}
-	}
-	if soakTimeline(nil).overlaps(at(0), at(100)) {
-		t.Error("there is a span in none")
-	}
 }

@@ -28,6 +28,7 @@ type serviceProcess struct {
 	Node   string
 	Listen string // where the node's nginx finds GUI and GSQL
 	Socket string // where it finds RESTPP, by FastCGI
+	Behind string // the nginx that a gate is in front of; the others have none
 }
 
 // runService serves until the test that started the process is gone. What arrives
@@ -37,6 +38,10 @@ func runService(settings string) {
 	var process serviceProcess
 	if err := json.Unmarshal([]byte(settings), &process); err != nil {
 		panic(err)
+	}
+	if process.Behind != "" {
+		runGate(process)
+		return
 	}
 	var mu sync.Mutex
 	journal := os.NewFile(3, "journal")
@@ -132,19 +137,23 @@ func fastCGI(address string) http.Handler {
 	})
 }
 
+// soakSickPath is one of RESTPP's at which its nginx answers 502, whatever RESTPP does.
+const soakSickPath = "/restpp/query/social/sick"
+
 // innerNginx is the configuration of the nginx in each node, after the vendor's
 // documented template: what is a file comes from the disk, the rest goes to the
 // application server (HTTP/1.0, buffered, a read time-out of a week), /gsqlserver/
 // to the GSQL server (HTTP/1.1, unbuffered), /restpp/ to RESTPP by FastCGI over a
 // Unix socket. It differs from the template where it has to: the stand-in takes
 // the prefix /gsqlserver, which the template strips; and localhost is one address,
-// for with two nginx itself would send a GET twice, which no edge can prevent.
+// for with two nginx itself would send a GET twice, which no edge can prevent. The
+// Informant is dead, and so is one path of RESTPP's.
 func innerNginx(folder, listen, gui, gsql, socket string) string {
 	user := ""
 	if os.Geteuid() == 0 {
 		user = "user root;" // whose files these are
 	}
-	return user + strings.NewReplacer("FOLDER", folder, "LISTEN", listen, "GUI", gui, "GSQL", gsql, "SOCKET", socket).Replace(`
+	return user + strings.NewReplacer("FOLDER", folder, "LISTEN", listen, "GUI", gui, "GSQL", gsql, "SOCKET", socket, "SICK", soakSickPath).Replace(`
 worker_processes 1;
 daemon off;
 pid FOLDER/nginx.pid;
@@ -186,6 +195,12 @@ http {
 			proxy_set_header Connection "";
 			proxy_set_header X-Real-IP $remote_addr;
 			proxy_buffering off;
+		}
+		location /informant/ {
+			proxy_pass http://127.0.0.1:1;
+		}
+		location = SICK {
+			return 502;
 		}
 		location ~ ^/restpp/(.*) {
 			fastcgi_pass unix:SOCKET;

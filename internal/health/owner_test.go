@@ -99,6 +99,13 @@ func (o *owner) count(s service.Service) int {
 	return len(o.probes[s])
 }
 
+// overlapped reports whether two probes of RESTPP were in flight at once.
+func (o *owner) overlapped() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.most[service.RESTPP] > 1
+}
+
 // silence answers nothing until the context ends.
 func silence(ctx context.Context) error {
 	<-ctx.Done()

@@ -66,6 +66,11 @@ type findings struct {
 	failing int64
 	silent  bool
 	cameUp  int64 // when it came up after being down; 0 if it was up from the beginning
+	// newest is the probe that began last of those whose results are known.
+	newest struct {
+		began  int64 // a moment
+		passed bool
+	}
 }
 
 // watch finds out whether one service lives.
@@ -352,9 +357,16 @@ func (f *findings) take(thresholds Thresholds, r result) {
 	report, ended := &f.report, r.began.Add(r.took)
 	before := report.Verdict
 	if r.probe {
-		report.LastProbe, report.Latency = r.began, r.took
 		f.latencies.Add(LatencyStepAt(ended), r.failure == nil, r.took)
-		report.Unroutable = errors.Is(r.failure, ErrNoRoute)
+		switch began := moment(r.began); {
+		case began >= f.newest.began:
+			f.newest.began, f.newest.passed = began, r.failure == nil
+			report.LastProbe, report.Latency = r.began, r.took
+			report.Unroutable = errors.Is(r.failure, ErrNoRoute)
+		case f.newest.passed != (r.failure == nil), report.Unroutable, errors.Is(r.failure, ErrNoRoute):
+			// A probe that began later has found something else.
+			return
+		}
 	}
 	if r.failure != nil {
 		report.Failure = r.failure
