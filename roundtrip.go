@@ -1,18 +1,20 @@
 package tigergraph
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
-	"reflect"
 	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -54,7 +56,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.observe != nil {
 		a.started = time.Now()
 	}
-	res, err := t.send(r, vars, &a)
+	res, err := t.send(r, &a)
 	if t.observe == nil {
 		return res, err
 	}
@@ -72,7 +74,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // send sends a request in the way that is made for it.
-func (t *Transport) send(r *http.Request, vars map[string]any, a *attempt) (*http.Response, error) {
+func (t *Transport) send(r *http.Request, a *attempt) (*http.Response, error) {
 	once.Settle(r)
 	if t.own == nil || r.URL.Scheme != "http" || !isShort(r) {
 		return t.sendGoesWay(r, a)
@@ -80,7 +82,7 @@ func (t *Transport) send(r *http.Request, vars map[string]any, a *attempt) (*htt
 	if proxy, err := t.Transport.Proxy(r); proxy != nil || err != nil {
 		return t.sendGoesWay(r.WithContext(context.WithValue(r.Context(), forwardProxyKey{}, forwardProxy{proxy, err})), a)
 	}
-	body, err := t.readBody(r, vars)
+	body, err := readBody(r)
 	if err != nil {
 		return nil, clientError(r.Context(), err, a)
 	}
@@ -128,44 +130,75 @@ func isShort(r *http.Request) bool {
 	return r.Header["Upgrade"] == nil && r.Header["Expect"] == nil && r.Method != http.MethodConnect && len(r.Trailer) == 0
 }
 
-// bodyKey is the key of the variable that keeps a body for another attempt.
+// bodyKey is the placeholder that keeps a body for another attempt. It is none of the
+// request's variables: another proxy's transport may still be dialling, and reads them
+// meanwhile, while placeholders have a lock.
 const bodyKey = "tigergraph.body"
 
 // keptBody is a body that was read.
-type keptBody struct {
-	of      io.ReadCloser
-	content []byte
-}
+type keptBody struct{ content []byte }
+
+// String is what a log or an answer has where somebody writes the placeholder.
+func (*keptBody) String() string { return "" }
 
 // readBody reads the body of a request to its end. It does so once: a proxy that tries
-// again has the same one, and a second proxy behind the first the same in another
-// wrapping, of which nothing is left to read.
-func (t *Transport) readBody(r *http.Request, vars map[string]any) ([]byte, error) {
+// again, or a second one behind the first, finds nothing left to read, and has what was.
+func readBody(r *http.Request) ([]byte, error) {
 	if once.IsEmpty(r) {
 		return nil, nil
 	}
-	comparable := reflect.TypeOf(r.Body).Kind() == reflect.Pointer
-	kept, is := vars[bodyKey].(*keptBody)
-	if is && comparable && kept.of == r.Body {
-		return kept.content, nil
-	}
 	content, err := http1.ReadBody(r.Body, r.ContentLength)
-	if err != nil && is && int64(len(kept.content)) == r.ContentLength {
-		return kept.content, nil
+	if err != nil {
+		if kept := keptBodyOf(r); kept != nil {
+			return kept.content, nil
+		}
+		return nil, err
 	}
-	if err == nil && comparable && vars != nil {
-		vars[bodyKey] = &keptBody{r.Body, content}
+	if replacer, is := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); is {
+		replacer.Set(bodyKey, &keptBody{content})
 	}
-	return content, err
+	return content, nil
+}
+
+// keptBodyOf returns what was read of the body of a request, nil if nothing was.
+func keptBodyOf(r *http.Request) *keptBody {
+	replacer, is := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !is {
+		return nil
+	}
+	value, _ := replacer.Get(bodyKey)
+	if kept, is := value.(*keptBody); is && int64(len(kept.content)) == r.ContentLength {
+		return kept
+	}
+	return nil
 }
 
 // giveBackBody lets another proxy read the body of a request again, where one has read
 // it and sent it to nobody.
 func giveBackBody(r *http.Request) {
-	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	if kept, is := vars[bodyKey].(*keptBody); is && int64(len(kept.content)) == r.ContentLength {
+	if kept := keptBodyOf(r); kept != nil {
 		r.Body = &wholeBody{kept.content}
 	}
+}
+
+// restoreBody does so for a request of which nothing is left to read.
+func restoreBody(r *http.Request) {
+	if r.ContentLength <= 0 || r.ContentLength > http1.MostBody || once.IsEmpty(r) {
+		return
+	}
+	kept := keptBodyOf(r)
+	if kept == nil {
+		return
+	}
+	first := make([]byte, 1)
+	if n, _ := r.Body.Read(first); n == 0 {
+		r.Body = &wholeBody{kept.content}
+		return
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(first), r.Body), r.Body}
 }
 
 // clientError returns the error for a client whose body could not be read, or who is
@@ -231,6 +264,17 @@ func askOnce(ask func(*http.Request) (*url.URL, error)) func(*http.Request) (*ur
 	}
 }
 
+// withOwnVariables returns a context with a copy of the request's variables. Go's client
+// may go on dialling when it has found another connection, and reads them for that,
+// while whoever serves the request goes on to write them.
+func withOwnVariables(ctx context.Context) context.Context {
+	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if vars == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, caddyhttp.VarsCtxKey, maps.Clone(vars))
+}
+
 // mostInformational is how many informational answers may come before the answer.
 const mostInformational = 500
 
@@ -246,8 +290,9 @@ type goesWay struct {
 // sendGoesWay sends a request by Go's client.
 func (t *Transport) sendGoesWay(r *http.Request, a *attempt) (*http.Response, error) {
 	way := &goesWay{suspects: &t.suspects, address: hostPort(r.URL)}
+	restoreBody(r)
 	ctx := r.Context()
-	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	r = r.WithContext(httptrace.WithClientTrace(withOwnVariables(ctx), &httptrace.ClientTrace{
 		GetConn:              func(string) { way.asked.Store(true) },
 		GotConn:              way.gotConn,
 		WroteHeaders:         func() { way.wrote.Store(true) },

@@ -212,6 +212,46 @@ func TestABodyThatWasReadIsKeptForTheNextNode(t *testing.T) {
 	}
 }
 
+// Go's client may dial on behind a request that was served otherwise. What it reads
+// then must be nobody's who still writes: Go ends a process that does both.
+func TestADialSharesNoVariablesWithItsRequest(t *testing.T) {
+	node := "http://" + serveRaw(t, func(conn net.Conn) {
+		if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+	})
+	for way, length := range map[string]int64{"ours": 4, "Go's": -1} {
+		transport := newTransport(t, `{}`)
+		var ctx context.Context
+		note := func(its context.Context, network, address string) (net.Conn, error) {
+			ctx = its
+			return new(net.Dialer).DialContext(its, network, address)
+		}
+		transport.Transport.DialContext = note
+		r := liveRequest(t, t.Context(), http.MethodPost, node, strings.NewReader("body"), length)
+		before := len(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any))
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if after := len(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)); after != before {
+			t.Errorf("the way that is %s writes to the variables", way)
+		}
+		if way == "ours" { // whose dials are given none
+			continue
+		}
+		caddyhttp.SetVar(r.Context(), "later", true)
+		if caddyhttp.GetVar(ctx, "later") != nil {
+			t.Error("a dial reads what its request writes")
+		}
+		if client, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string); client != "192.0.2.1" {
+			t.Errorf("a dial does not know its client: %q", client)
+		}
+	}
+}
+
 // startTalker starts a node that begins to say more than it is asked with its answer.
 func startTalker(t *testing.T) string {
 	t.Helper()

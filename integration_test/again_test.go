@@ -62,16 +62,45 @@ func TestASecondProxyDoesNothingTwice(t *testing.T) {
 // Our transport reads short bodies before it dials; Caddy's does not.
 func TestAnotherProxyGetsTheBodyOfWhatNeverLeft(t *testing.T) {
 	_, first := startCluster(t, 2)
-	_, second := startCluster(t, 1)
-	e := newEdge(t)
-	e.load(cluster(first, "health_check off") + "\nhandle_errors {\nreverse_proxy " + addresses(second) + "\n}")
+	_, plain := startCluster(t, 1)
+	encrypted, _ := startTLSNodes(t, 1, "localhost")
 	for _, node := range first {
 		node.Stop()
 	}
-	const body = `{"vertices":{}}`
-	echo := e.newBrowser(2).do(http.MethodPost, "/restpp/__echo", []byte(body)).echo(t)
-	if echo.Node != second[0].Name() || echo.BodyBytes != int64(len(body)) {
-		t.Errorf("%s got %d bytes, want %d", echo.Node, echo.BodyBytes, len(body))
+	const overTLS = "transport http {\ntls\ntls_insecure_skip_verify\n}\n"
+	bare := "reverse_proxy " + addresses(first) + " {\nlb_policy tigergraph {\nhealth_check off\n}\ntransport tigergraph\n}"
+	for _, test := range []struct {
+		name, first, second string
+		node                *tgnode.Node // nil if none can get it
+	}{
+		{"reverse_proxy", cluster(first, "health_check off"), "reverse_proxy " + addresses(plain), plain[0]},
+		{"reverse_proxy over TLS", cluster(first, "health_check off"), "reverse_proxy " + addresses(encrypted) + " {\n" + overTLS + "}", encrypted[0]},
+		{"tigergraph", cluster(first, "health_check off"), cluster(plain, "health_check off"), plain[0]},
+		{"tigergraph over TLS", cluster(first, "health_check off"), cluster(encrypted, "health_check off\n"+strings.Replace(overTLS, "http", "tigergraph", 1)), encrypted[0]},
+		{"tigergraph by Go's client", cluster(first, "health_check off"), cluster(plain, "health_check off\ntransport http"), plain[0]},
+		{"the transport behind the transport alone", bare, strings.Replace(bare, addresses(first), addresses(plain), 1), plain[0]},
+		{
+			"the transport over TLS behind the transport alone", bare,
+			"reverse_proxy " + addresses(encrypted) + " {\n" + strings.Replace(overTLS, "http", "tigergraph", 1) + "}", encrypted[0],
+		},
+		// Only the directive's handler can give a body back to a transport that is not ours.
+		{"another transport behind the transport alone", bare, "reverse_proxy " + addresses(plain), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := newEdge(t)
+			e.load(test.first + "\nhandle_errors {\n" + test.second + "\n}")
+			const body = `{"vertices":{}}`
+			a := e.newBrowser(2).do(http.MethodPost, "/restpp/__echo", []byte(body))
+			if test.node == nil {
+				if a.StatusCode < http.StatusInternalServerError {
+					t.Errorf("%d %s", a.StatusCode, a.body)
+				}
+				return
+			}
+			if echo := a.echo(t); echo.Node != test.node.Name() || echo.BodyBytes != int64(len(body)) {
+				t.Errorf("%s got %d bytes, want %d", echo.Node, echo.BodyBytes, len(body))
+			}
+		})
 	}
 }
 

@@ -222,6 +222,18 @@ func TestErrorHandlersGetTheHeaderAsItShallBe(t *testing.T) {
 	}
 }
 
+// What an error route of the site's own answers is out of the handler's reach.
+func TestAnErrorRouteThatSucceedsCanTakeBackRetryAfter(t *testing.T) {
+	_, nodes := startCluster(t, 1)
+	nodes[0].Stop()
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check off") + "\nhandle_errors {\nheader -Retry-After\nrespond \"closed today\" 200\n}")
+	a := e.newBrowser(2).get("/studio/")
+	if a.StatusCode != http.StatusOK || a.Header.Get("Retry-After") != "" || len(a.Cookies()) > 0 {
+		t.Errorf("%d %v %s", a.StatusCode, a.Header, a.body)
+	}
+}
+
 func TestResponsesWithOurCookieArePrivate(t *testing.T) {
 	_, nodes := startCluster(t, 1)
 	e := newEdge(t)

@@ -153,7 +153,8 @@ func (p *pool) satisfy(s *origin, w *waiter) bool {
 	return true
 }
 
-// dial begins to dial for somebody. The caller holds mu.
+// dial begins to dial for somebody. A connection that comes too late goes to whoever
+// needs one. The caller holds mu.
 func (c *Client) dial(address string, s *origin, w *waiter) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.ctx))
 	w.dialling, w.cancel = true, cancel
@@ -164,41 +165,30 @@ func (c *Client) dial(address string, s *origin, w *waiter) {
 		defer cancel()
 		dialled, err := connect(ctx, address)
 		if err != nil {
-			c.dialFailed(address, w, err)
+			c.dialEnded(address, w, result{err: err})
+			c.lost(address)
 			return
 		}
-		c.dialDone(address, w, c.newConnection(dialled, address))
+		if conn := c.newConnection(dialled, address); !c.dialEnded(address, w, result{conn: conn}) {
+			c.giveBack(conn)
+		}
 	}()
 }
 
-// dialFailed tells who dialled, if they wait still.
-func (c *Client) dialFailed(address string, w *waiter, err error) {
+// dialEnded tells who dialled how that ended, if they wait still, and reports whether
+// they did.
+func (c *Client) dialEnded(address string, w *waiter, how result) bool {
 	p := &c.pool
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	s := p.of[address]
 	w.dialling = false
 	s.dials = slices.DeleteFunc(s.dials, func(other *waiter) bool { return other == w })
-	if p.satisfy(s, w) {
-		w.result <- result{err: err}
+	waited := p.satisfy(s, w)
+	if waited {
+		w.result <- how
 	}
-	p.mu.Unlock()
-	c.lost(address)
-}
-
-// dialDone hands a new connection to who dialled it, or to whoever needs one.
-func (c *Client) dialDone(address string, w *waiter, conn *connection) {
-	p := &c.pool
-	p.mu.Lock()
-	s := p.of[address]
-	w.dialling = false
-	s.dials = slices.DeleteFunc(s.dials, func(other *waiter) bool { return other == w })
-	if p.satisfy(s, w) {
-		w.result <- result{conn: conn}
-		p.mu.Unlock()
-		return
-	}
-	p.mu.Unlock()
-	c.giveBack(conn)
+	return waited
 }
 
 // lost notes that there is a connection less, and has the next one dialled for who
