@@ -185,8 +185,10 @@ func TestTheTitleSaysWhatIsWrong(t *testing.T) {
 	visible := func() string {
 		return eval[string](b, `[...document.querySelectorAll("#history > li")].filter((li) => !li.hidden).map((li) => li.innerText).join("\n")`)
 	}
-	eventually(t, "both are in the history", func() bool {
-		return strings.Contains(visible(), nodes[0].Addr()) && strings.Contains(visible(), nodes[1].Addr())
+	const drained = "an operator drained it"
+	e.drain(nodes[1], "1h")
+	eventually(t, "all is in the history", func() bool {
+		return strings.Contains(visible(), "GSQL") && strings.Contains(visible(), drained)
 	})
 	find := func(words string) {
 		t.Helper()
@@ -197,8 +199,12 @@ func TestTheTitleSaysWhatIsWrong(t *testing.T) {
 		})()`, words))
 	}
 	find(nodes[0].Addr())
-	if shown := visible(); !strings.Contains(shown, nodes[0].Addr()) || strings.Contains(shown, nodes[1].Addr()) {
-		t.Errorf("looking for %s shows\n%s", nodes[0].Addr(), shown)
+	if shown := visible(); !strings.Contains(shown, "down") || strings.Contains(shown, drained) {
+		t.Errorf("looking for the node that was down shows\n%s", shown)
+	}
+	find(nodes[1].Addr())
+	if shown := visible(); !strings.Contains(shown, drained) {
+		t.Errorf("looking for the node that was drained shows\n%s", shown)
 	}
 	find("nowhere")
 	if shown := visible(); shown != "" {
