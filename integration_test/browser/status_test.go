@@ -104,31 +104,6 @@ func TestANodeOfTheDemoFallsBeforeOnesEyes(t *testing.T) {
 	b.checkSameDocument()
 }
 
-func TestTheDemosPageShowsSpreadingAndTheOtherCluster(t *testing.T) {
-	t.Parallel()
-	p := start(t, demoBinary, "-listen", "localhost:0")
-	eventually(t, "the demo's welcome", func() bool { return strings.Contains(p.said(), "Commands:") })
-	demo := "https://" + strings.Fields(strings.SplitN(p.said(), "https://", 2)[1])[0]
-	b := newTab(t, strings.TrimPrefix(demo, "https://"))
-	b.do(chromedp.Navigate(demo), chromedp.WaitVisible("#login"), chromedp.Click("#login button"), chromedp.WaitVisible("#home"))
-	b.do(chromedp.Click("#queries"))
-	b.await("60 queries were answered by m1: ")
-	if told := eval[string](b, `document.querySelector("#spread").innerText`); !strings.Contains(told, "m2") || !strings.Contains(told, "m3") {
-		t.Errorf("one client's queries were answered by %s", told)
-	}
-	b.do(chromedp.Click("#switch"))
-	b.await("belongs to the cluster that was switched away from")
-	b.await("Everybody is on dr.")
-	b.do(chromedp.WaitVisible("#login"), chromedp.Click("#login button"), chromedp.WaitVisible("#home"))
-	if home := eval[string](b, `document.querySelector("#home").textContent`); !strings.HasPrefix(home, "dr") {
-		t.Errorf("after the switch the session lives on %s", home)
-	}
-	b.forgive("401") // the page asks who one is without a session
-	if wide := eval[int](b, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
-		t.Errorf("the page is %d pixels wider than the window", wide)
-	}
-}
-
 func TestDrainsStandbysAndWeightsAreShown(t *testing.T) {
 	t.Parallel()
 	nodes := startCluster(t, 4, tgnode.Options{})
@@ -160,51 +135,6 @@ func TestDrainsStandbysAndWeightsAreShown(t *testing.T) {
 	e.drain(nodes[2], "0s")
 	eventually(t, "a drain without end is shown", func() bool { return strings.Contains(b.row(nodes[2]), "until said to be ready") })
 	b.checkSameDocument()
-}
-
-// A tab in the background tells that something is wrong.
-func TestTheTitleSaysWhatIsWrong(t *testing.T) {
-	t.Parallel()
-	nodes := startCluster(t, 2, tgnode.Options{})
-	e := newEdge(t)
-	e.run(behind(nodes, quick))
-	b := newTab(t, e.address)
-	b.open(e.url())
-	b.allUp(nodes)
-	title := func() string { return eval[string](b, "document.title") }
-	eventually(t, "the title of an edge that is well", func() bool { return title() == "TigerGraph edge" })
-	nodes[0].SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Dead})
-	eventually(t, "a service is down", func() bool { return title() == "(1 down) TigerGraph edge" })
-	nodes[1].SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Dead})
-	eventually(t, "the service fails open", func() bool { return title() == "(Failing open: GSQL) TigerGraph edge" })
-	nodes[0].SetFault(tgnode.GSQL)
-	nodes[1].SetFault(tgnode.GSQL)
-	eventually(t, "all is well again", func() bool { return title() == "TigerGraph edge" })
-
-	// What happened to a node that is looked for, and nothing else.
-	visible := func() string {
-		return eval[string](b, `[...document.querySelectorAll("#history > li")].filter((li) => !li.hidden).map((li) => li.innerText).join("\n")`)
-	}
-	eventually(t, "both are in the history", func() bool {
-		return strings.Contains(visible(), nodes[0].Addr()) && strings.Contains(visible(), nodes[1].Addr())
-	})
-	find := func(words string) {
-		t.Helper()
-		eval[bool](b, fmt.Sprintf(`(() => {
-			const box = document.querySelector("#find");
-			box.value = %q;
-			return box.dispatchEvent(new Event("input", {bubbles: true}));
-		})()`, words))
-	}
-	find(nodes[0].Addr())
-	if shown := visible(); !strings.Contains(shown, nodes[0].Addr()) || strings.Contains(shown, nodes[1].Addr()) {
-		t.Errorf("looking for %s shows\n%s", nodes[0].Addr(), shown)
-	}
-	find("nowhere")
-	if shown := visible(); shown != "" {
-		t.Errorf("looking for nothing shows\n%s", shown)
-	}
-	b.await("Nothing has changed of the nodes that are shown.")
 }
 
 func TestTheBannerSaysThatAServiceFailsOpen(t *testing.T) {
