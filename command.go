@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,8 +112,8 @@ nodes as GET /tigergraph/nodes of the admin endpoint does, with --json=all an ob
 of nodes, clusters and services.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, _ []string) (int, error) {
-			if encoding := flags.String("json"); encoding != "" && encoding != jsonOfNodes && encoding != jsonOfAll {
-				return exitCannotTell, fmt.Errorf("--json prints the nodes, --json=%s everything: it takes no %q", jsonOfAll, encoding)
+			if what := flags.String("json"); !slices.Contains([]string{"", "false", jsonOfNodes, jsonOfAll}, what) {
+				return exitCannotTell, fmt.Errorf("--json prints the nodes, --json=%s everything: it takes no %q", jsonOfAll, what)
 			}
 			switch watching := flags.Bool("watch"); {
 			case watching && flags.Bool("alive"):
@@ -126,7 +127,7 @@ of nodes, clusters and services.`,
 				return exitDown, err
 			case err != nil:
 				return status, err
-			case flags.String("json") != "":
+			case isJSONWanted(flags):
 				out.Print("%s", body)
 			default:
 				out.Status(cluster, time.Now())
@@ -146,9 +147,15 @@ of nodes, clusters and services.`,
 
 // What status --json prints.
 const (
-	jsonOfNodes = "nodes"
+	jsonOfNodes = "true"
 	jsonOfAll   = "all"
 )
+
+// isJSONWanted reports whether JSON is to be printed, and not a table.
+func isJSONWanted(flags caddycmd.Flags) bool {
+	what := flags.String("json")
+	return what != "" && what != "false"
+}
 
 // watchEvery is how often status --watch looks.
 const watchEvery = 2 * time.Second
@@ -160,9 +167,9 @@ func watch(out *console.Printer, flags caddycmd.Flags) (int, error) {
 		cluster, body, _, err := askForCluster(flags)
 		now := time.Now()
 		switch {
-		case flags.String("json") != "" && err == nil:
+		case isJSONWanted(flags) && err == nil:
 			out.Print("%s", body)
-		case flags.String("json") != "":
+		case isJSONWanted(flags):
 			return exitCannotTell, err
 		default:
 			out.Clear()

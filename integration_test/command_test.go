@@ -148,6 +148,7 @@ func (c command) testAsking(t *testing.T) {
 	if len(everything.Nodes) != 3 || len(everything.Clusters) != 1 || !everything.Clusters[0].Active || len(everything.Services) != 3 {
 		t.Errorf("status --json=all shows %+v", everything)
 	}
+	run("status", "--json=true").expect(t, "status --json=true", 1, `"verdict":"down"`)
 	run("status", "--json=some").expect(t, "status --json=some", 2, "--json=all")
 
 	e.load(behind(nodes, quick+"\ndrain "+first))
