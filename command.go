@@ -145,18 +145,6 @@ of nodes, clusters and services.`,
 	return addAdminFlags(command)
 }
 
-// What status --json prints.
-const (
-	jsonOfNodes = "true"
-	jsonOfAll   = "all"
-)
-
-// isJSONWanted reports whether JSON is to be printed, and not a table.
-func isJSONWanted(flags caddycmd.Flags) bool {
-	what := flags.String("json")
-	return what != "" && what != "false"
-}
-
 // watchEvery is how often status --watch looks.
 const watchEvery = 2 * time.Second
 

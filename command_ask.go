@@ -113,3 +113,15 @@ func refusalIn(err error) string {
 	}
 	return ""
 }
+
+// What status --json prints.
+const (
+	jsonOfNodes = "true"
+	jsonOfAll   = "all"
+)
+
+// isJSONWanted reports whether JSON is to be printed, and not a table.
+func isJSONWanted(flags caddycmd.Flags) bool {
+	what := flags.String("json")
+	return what != "" && what != "false"
+}
