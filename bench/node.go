@@ -72,7 +72,7 @@ func runNode(name string) error {
 		return fmt.Errorf("node %s has to write %q bytes at a time", name, os.Getenv(pieceEnvironment))
 	}
 	n := newNode(name, piece)
-	power := &power{listener: listener.(*net.TCPListener)}
+	supply := &power{listener: listener.(*net.TCPListener)}
 	go n.serve(listener)
 	commands := bufio.NewScanner(os.Stdin)
 	for commands.Scan() {
@@ -80,9 +80,9 @@ func runNode(name string) error {
 		n.slow.Store(commands.Text() == "slow")
 		switch commands.Text() {
 		case powerOff:
-			err = power.off()
+			err = supply.off()
 		case powerOn:
-			if err = power.on(); err == nil {
+			if err = supply.on(); err == nil {
 				go n.serve(listener)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -151,5 +152,32 @@ func TestASilentNodeIsDownInTime(t *testing.T) {
 	t.Logf("down after %s", took)
 	if seen := a.node(nodes[1].Addr()); seen.Services["gui"].Verdict != "up" {
 		t.Errorf("the other node is %s", seen.Services["gui"].Verdict)
+	}
+}
+
+func TestFailuresOfRequestsAreLoggedOnceAndCountedAll(t *testing.T) {
+	const requests = 20
+	_, nodes := startCluster(t, 1)
+	nodes[0].SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Dead, Path: "/restpp/sick"})
+	e, a := newAdminEdge(t)
+	e.load(cluster(nodes, calm))
+	a.allUp()
+	client := e.newBrowser(2)
+	for range requests {
+		if got := client.get("/restpp/sick"); got.StatusCode != http.StatusBadGateway {
+			t.Fatalf("a sick path is answered %d", got.StatusCode)
+		}
+	}
+	if evidence := a.node(nodes[0].Addr()).Services["restpp"].Evidence; evidence == nil || evidence.Count != requests {
+		t.Errorf("the evidence is %+v", evidence)
+	}
+	told := e.logs("requests fail on a node")
+	if len(told) != 1 {
+		t.Fatalf("%d failures are told of %d times: %q", requests, len(told), told)
+	}
+	for _, part := range []string{`"level":"warn"`, fmt.Sprintf(`"node":%q`, nodes[0].Addr()), `"service":"restpp"`, "502"} {
+		if !strings.Contains(told[0], part) {
+			t.Errorf("the log lacks %s: %s", part, told[0])
+		}
 	}
 }

@@ -12,12 +12,11 @@ import (
 // returns where each of them is, and who they are.
 func movedClients(t *testing.T, e *edge, a *admin, nodes []*tgnode.Node) (clients []*browser, at map[*browser]string) {
 	t.Helper()
-	var all []*browser
 	at = make(map[*browser]string)
 	home := nodes[0]
 	for host := byte(2); host < 62; host++ {
 		client := e.newBrowser(host)
-		if all = append(all, client); client.where() == home.Name() {
+		if client.where() == home.Name() {
 			clients = append(clients, client)
 		}
 	}

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -38,7 +39,7 @@ func (r *soakRecords) active(from, to time.Time) []string {
 	case r.switchedFor(from, to):
 		return []string{r.standby}
 	case r.switchedIn(from, to):
-		return append(r.nodes[:len(r.nodes):len(r.nodes)], r.standby)
+		return append(slices.Clip(r.nodes), r.standby)
 	}
 	return r.nodes
 }

@@ -12,7 +12,7 @@ import (
 func Jumped(t testing.TB, moment time.Time, by time.Duration) time.Time {
 	t.Helper()
 	by = by.Truncate(time.Second)
-	if moment == moment.Round(0) {
+	if moment == moment.Round(0) { //nolint:staticcheck // the monotonic clock counts
 		t.Fatalf("%s has no monotonic clock to tell it by", moment)
 	}
 	// The first word of a time that has one holds the seconds above its 30 lowest bits.
