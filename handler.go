@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -232,6 +233,13 @@ func (w *responseWriter) answerError(err error) error {
 		return failure
 	}
 	switch failure.StatusCode {
+	case http.StatusRequestTimeout:
+		// Before Go's server answers over HTTP/1.1 it reads the rest of a short body, and
+		// would wait for as long as the client sends nothing.
+		if w.request.ProtoMajor == 1 {
+			_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now())
+		}
+		return err
 	case http.StatusServiceUnavailable:
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		// Asking for another try would be wrong if the request may have been

@@ -31,14 +31,15 @@ func (e *ClientBodyError) Timeout() bool {
 // announces much and sends nothing costs little.
 const firstRoom = 4 << 10
 
-// ReadBody reads a body of a known length to its end, and closes it.
+// ReadBody reads a body of a known length to its end, and closes it unless that fails.
 func ReadBody(body io.ReadCloser, length int64) ([]byte, error) {
 	content := make([]byte, min(length, firstRoom))
 	for n := 0; ; {
 		read, err := io.ReadFull(body, content[n:])
 		n += read
 		if err != nil {
-			_ = body.Close()
+			// To close it is to wait for the rest of it, which may never come. The server
+			// does so when it has answered.
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
