@@ -107,11 +107,7 @@ func (p *Policy) acquireProber(m *member) {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
 		return
 	}
-	key, kin, err := p.proberKeys(m.Address)
-	if err != nil {
-		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
-		return
-	}
+	key, kin := p.proberSettings.keys(m.Address)
 	checker := p.checker
 	m.dialInfo = node
 	m.prober = p.app.fleet.Prober(m.Address, key, kin, func(s service.Service) bool {

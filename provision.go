@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
@@ -133,8 +134,13 @@ func (p *Policy) provisionHealthCheck(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("health_check: %T is not a health checker", module)
 	}
-	if p.checkSettings, err = json.Marshal(checker); err != nil {
+	settings, err := json.Marshal(checker)
+	if err != nil {
 		return fmt.Errorf("health_check: encoding its settings: %w", err)
+	}
+	if p.proberSettings, err = newProberSettings(p.app.fleet, p.host.Transport, checker, settings); err != nil {
+		p.logger.Warn("nodes cannot be checked", zap.Error(err))
+		return nil
 	}
 	for s := range service.Count {
 		plan, _ := checker.Plan(s.String())

@@ -51,6 +51,7 @@ type Fleet struct {
 
 	observer Observer
 	changes  atomic.Uint64
+	pace     health.Pace // of all first probes
 
 	mu      sync.Mutex
 	nodes   map[string]*held[*Node]
