@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -104,7 +105,7 @@ func checkSite(value string) error {
 		if _, err := netip.ParseAddr(host); host != "" && err != nil && !environment.IsHostName(host) {
 			return fmt.Errorf("'%s' is no host name", site)
 		}
-		if _, err := net.LookupPort("tcp", orDefault(address.Port, "443")); err != nil {
+		if _, err := net.LookupPort("tcp", cmp.Or(address.Port, "443")); err != nil {
 			return fmt.Errorf("'%s': '%s' is no port", site, address.Port)
 		}
 	}

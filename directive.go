@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/options"
 )
 
 func init() {
@@ -159,7 +160,7 @@ func (v *directive) split(d *caddyfile.Dispenser) error {
 func isPolicyOption(word string) bool {
 	d := caddyfile.NewDispenser([]caddyfile.Token{{Text: word}})
 	d.Next()
-	return !errors.As(new(Policy).unmarshalOption(d, word), new(unknownOptionError))
+	return !errors.As(new(Policy).unmarshalOption(d, word), new(options.UnknownError))
 }
 
 // addNode completes the address of a node, or of each node of a range of ports, and

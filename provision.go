@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -76,7 +77,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		if p.Cookie != nil {
 			cookie = *p.Cookie
 		}
-		cookie.Name = orDefault(cookie.Name, p.defaultCookieName())
+		cookie.Name = cmp.Or(cookie.Name, p.defaultCookieName())
 		if p.cookie, p.keys, err = cookie.settings(); err != nil {
 			return fmt.Errorf("cookie: %w", err)
 		}

@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -36,12 +37,12 @@ const (
 )
 
 // affinity returns the configured affinity or its default.
-func (p *Policy) affinity() string { return orDefault(p.Affinity, byCookie) }
+func (p *Policy) affinity() string { return cmp.Or(p.Affinity, byCookie) }
 
 // clusters returns the names of the clusters, that of the nodes written plainly
 // first.
 func (p *Policy) clusters() []string {
-	names := []string{orDefault(p.Cluster, defaultCluster)}
+	names := []string{cmp.Or(p.Cluster, defaultCluster)}
 	for _, standby := range p.Standby {
 		names = append(names, standby.Name)
 	}
