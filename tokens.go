@@ -3,7 +3,10 @@ package tigergraph
 import (
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/cookiekey"
 )
 
 // readyCookies makes the cookies' tokens if their key has to come from storage.
@@ -11,9 +14,13 @@ func (p *Policy) readyCookies() error {
 	if p.cookie == nil || p.roster.Load().tokens != nil {
 		return nil
 	}
-	key, err := p.app.key.load(p.app.ctx)
+	key, kept, err := p.app.key.Load(p.app.ctx, &p.app.fleet.Keys)
 	if err != nil {
 		return err
+	}
+	if kept != nil {
+		p.app.logger.Warn("the cookie key in Caddy's storage cannot be read or kept; the known one stays in force until Caddy is restarted",
+			zap.String("file", cookiekey.Path), zap.Error(kept))
 	}
 	p.mu.Lock()
 	p.keys = [][]byte{key}
