@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/lookup"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/options"
 )
 
@@ -301,10 +302,11 @@ func (v *directive) proxy(h httpcaddyfile.Helper, policy *Policy) (*reverseproxy
 		return nil, err
 	}
 	if proxy.DynamicUpstreamsRaw != nil {
-		sources, err := wrapSources(proxy.DynamicUpstreamsRaw)
+		flat, err := lookup.Flatten(proxy.DynamicUpstreamsRaw)
 		if err != nil {
 			return nil, err
 		}
+		sources := &Upstreams{SourcesRaw: flat}
 		for _, standby := range policy.Standby {
 			sources.Nodes = append(sources.Nodes, standby.Nodes...)
 		}
