@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
 
 func init() {
@@ -133,11 +134,11 @@ func checkNodeList(value string) error {
 }
 
 func checkCookieKey(value string) error {
-	if looksLikePlaceholder(value) {
+	if settings.LooksLikePlaceholder(value) {
 		return errors.New("it must be the key itself, for a placeholder in it is not expanded; to read the key from a file, set COOKIE_KEY_FILE to its path (for the previous key PREVIOUS_COOKIE_KEY_FILE)")
 	}
-	if len(value) < shortestKey {
-		return fmt.Errorf("it has %d characters, and must have at least %d; make one with 'openssl rand -hex 32'", len(value), shortestKey)
+	if len(value) < settings.ShortestKey {
+		return fmt.Errorf("it has %d characters, and must have at least %d; make one with 'openssl rand -hex 32'", len(value), settings.ShortestKey)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/options"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
@@ -65,12 +66,12 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch {
 		case option == "standby_reads":
 			reads = at
-		case p.checkNames() == nil:
+		case p.plain().CheckNames() == nil:
 			clash = caddyfile.Token{}
 		case clash.Line == 0:
 			clash = at
 		}
-		return p.check()
+		return p.plain().Check()
 	})
 	if located := (locatedError{}); errors.As(err, &located) {
 		return err
@@ -78,7 +79,7 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return d.WrapErr(err)
 	}
-	if err := p.checkWhole(); err != nil {
+	if err := p.plain().CheckWhole(); err != nil {
 		if clash.Line == 0 {
 			clash = reads
 		}
@@ -142,16 +143,16 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 // unmarshalAffinity reads the affinity, at whose first word d stands.
 func (p *Policy) unmarshalAffinity(d *caddyfile.Dispenser) error {
 	p.Affinity = d.Val()
-	if err := checkAffinity(p.Affinity); err != nil {
+	if err := settings.CheckAffinity(p.Affinity); err != nil {
 		return err
 	}
-	if p.Affinity == byHeader && d.NextArg() {
+	if p.Affinity == settings.ByHeader && d.NextArg() {
 		p.Header = d.Val()
 	}
 	if d.NextArg() {
 		return fmt.Errorf("unexpected argument '%s' after the affinity '%s'", d.Val(), p.Affinity)
 	}
-	return p.check()
+	return p.plain().Check()
 }
 
 // unmarshalCaddyfile reads the block of the option 'cookie'.
@@ -163,7 +164,7 @@ func (c *Cookie) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := c.unmarshalOption(d, option); err != nil {
 			return err
 		}
-		return c.check()
+		return c.plain().Check()
 	})
 	if err != nil {
 		return fmt.Errorf("cookie: %w", err)
@@ -180,7 +181,7 @@ func (c *Cookie) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 	case "lifetime":
 		c.Lifetime, err = durationArgument(d, option)
 		if err == nil {
-			err = checkLifetime(time.Duration(c.Lifetime))
+			err = settings.CheckLifetime(time.Duration(c.Lifetime))
 		}
 	case "persistent":
 		c.Persistent = true
@@ -217,7 +218,7 @@ func unmarshalFallback(d *caddyfile.Dispenser) (json.RawMessage, error) {
 
 // unmarshalWeight reads the weight of one node.
 func (p *Policy) unmarshalWeight(d *caddyfile.Dispenser) error {
-	node, weight, err := options.Weight(d, p.Weights, mostWeight)
+	node, weight, err := options.Weight(d, p.Weights, settings.MostWeight)
 	if err != nil {
 		return err
 	}
@@ -291,7 +292,7 @@ func prefixArgument(d *caddyfile.Dispenser, option string, most int) (int, error
 	if err != nil {
 		return 0, err
 	}
-	return bits, checkPrefix(option, bits, most)
+	return bits, settings.CheckPrefix(option, bits, most)
 }
 
 // locatedError is an error that names its line already, as those of other

@@ -37,13 +37,13 @@ func (p *Policy) renewTokens(now time.Time) time.Duration {
 	if p.keys == nil {
 		return longestRefresh
 	}
-	epoch := affinity.Epoch(now, p.cookie.lifetime)
+	epoch := affinity.Epoch(now, p.cookie.Lifetime)
 	if current := p.roster.Load(); current.tokens == nil || current.tokens.Epoch() != epoch {
 		renewed := *current
 		renewed.issue(p, epoch)
 		p.roster.Store(&renewed)
 	}
-	return affinity.EpochEnd(epoch, p.cookie.lifetime).Sub(now)
+	return affinity.EpochEnd(epoch, p.cookie.Lifetime).Sub(now)
 }
 
 // issue makes the tokens and cookies of an epoch.
@@ -55,10 +55,10 @@ func (r *roster) issue(p *Policy, epoch int64) {
 		}
 	}
 	r.tokens = affinity.NewTokens(p.keys, epoch, addresses)
-	r.cookies = make([]cookieLines, len(r.members))
+	r.cookies = make([]affinity.Lines, len(r.members))
 	for i, m := range r.members {
 		if m != nil {
-			r.cookies[i] = p.cookie.lines(r.tokens.Current(i))
+			r.cookies[i] = p.cookie.Lines(r.tokens.Current(i))
 		}
 	}
 }
