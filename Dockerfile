@@ -22,6 +22,7 @@ ARG TARGETVARIANT
 WORKDIR /src
 # Only what the binary is made of: nothing else of this folder builds it anew.
 COPY go.mod go.sum *.go ./
+COPY command command
 COPY internal internal
 # The right to bind low ports is the binary's, since its user is not root.
 RUN --mount=type=cache,target=/root/.cache/go-build --mount=type=cache,target=/go/pkg/mod \

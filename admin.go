@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/calls"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 )
 
@@ -43,14 +44,12 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-const adminPrefix = "/tigergraph/"
-
 // mostAdminBody is far more than any call needs.
 const mostAdminBody = 64 << 10
 
 // Routes implements caddy.AdminRouter.
 func (a *Admin) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPrefix, Handler: caddy.AdminHandlerFunc(a.serve)}}
+	return []caddy.AdminRoute{{Pattern: calls.Prefix, Handler: caddy.AdminHandlerFunc(a.serve)}}
 }
 
 func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
@@ -60,7 +59,7 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	var answer any
 	var err error
-	switch call := strings.TrimPrefix(r.URL.Path, adminPrefix); call {
+	switch name := strings.TrimPrefix(r.URL.Path, calls.Prefix); name {
 	case "nodes":
 		if err = expectMethod(w, r, http.MethodGet); err == nil {
 			answer = app.statuses()
@@ -110,7 +109,7 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 			answer, err = app.switchTo(request.Cluster, time.Duration(request.Drain))
 		}
 	default:
-		err = refuse(http.StatusNotFound, "there is no call %q; expected services, nodes, clusters, drain, ready or switch", call)
+		err = refuse(http.StatusNotFound, "there is no call %q; expected services, nodes, clusters, drain, ready or switch", name)
 	}
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/calls"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 )
 
@@ -56,9 +57,9 @@ func FuzzAdmin(f *testing.F) {
 	app.logger = zap.NewNop()
 	liveApps.add(app)
 	f.Cleanup(func() { liveApps.remove(app) })
-	f.Fuzz(func(t *testing.T, method, call string, body []byte) {
+	f.Fuzz(func(t *testing.T, method, name string, body []byte) {
 		r := httptest.NewRequest(http.MethodPost, "http://localhost/", bytes.NewReader(body))
-		r.Method, r.URL.Path = method, adminPrefix+call
+		r.Method, r.URL.Path = method, calls.Prefix+name
 		w := httptest.NewRecorder()
 		err := new(Admin).serve(w, r)
 		draining := 0
@@ -76,13 +77,13 @@ func FuzzAdmin(f *testing.F) {
 		}
 		var failure caddy.APIError
 		switch {
-		case err == nil && (!json.Valid(w.Body.Bytes()) || draining > 1 || draining == 1 && call != "drain"): // a short drain may be over
-			t.Errorf("%s %s %s: %s; %d nodes drain", method, call, body, w.Body, draining)
+		case err == nil && (!json.Valid(w.Body.Bytes()) || draining > 1 || draining == 1 && name != "drain"): // a short drain may be over
+			t.Errorf("%s %s %s: %s; %d nodes drain", method, name, body, w.Body, draining)
 		case err == nil:
 		case !errors.As(err, &failure), failure.HTTPStatus < 400, failure.HTTPStatus >= 500, failure.Err == nil, failure.Err.Error() == "":
-			t.Errorf("%s %s %s: %v", method, call, body, err)
+			t.Errorf("%s %s %s: %v", method, name, body, err)
 		case draining > 0:
-			t.Errorf("%s %s %s was refused, and a node drains", method, call, body)
+			t.Errorf("%s %s %s was refused, and a node drains", method, name, body)
 		}
 	})
 }

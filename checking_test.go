@@ -509,7 +509,7 @@ func TestACookieOfANodeThatIsForgottenMeanwhileIsMissing(t *testing.T) {
 		t.Fatal("the node is not forgotten")
 	}
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	r.Header.Set("Cookie", p.cookie.name+"="+before.tokens.Current(gone.index)+"; "+p.cookie.name+"=bogus")
+	r.Header.Set("Cookie", p.cookie.Name+"="+before.tokens.Current(gone.index)+"; "+p.cookie.Name+"=bogus")
 	c := call{policy: p, pool: pool, roster: before, request: r}
 	if found := c.cutCookies(); found.place != balance.None || !found.several {
 		t.Errorf("%+v", found)

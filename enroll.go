@@ -71,7 +71,7 @@ func (p *Policy) enroll(pool reverseproxy.UpstreamPool) *roster {
 func newMember(p *Policy, n *fleet.Node, dial string, index int) *member {
 	m := &member{
 		Node: n, dial: dial, index: index, seed: affinity.Seed(n.Address), label: n.Address,
-		weight: 1, backup: slices.Contains(p.Backup, dial), cluster: slices.Index(p.clusters(), p.clusterOf(dial)),
+		weight: 1, backup: slices.Contains(p.Backup, dial), cluster: p.plain().IndexOf(dial),
 	}
 	if weight, set := p.Weights[dial]; set {
 		m.weight = float64(weight)

@@ -154,8 +154,8 @@ type Policy struct {
 	site site
 	pool string // names the nodes
 
-	cookie *cookieSettings // nil if the affinity is not by cookie
-	keys   [][]byte        // guarded by mu until the roster holds tokens
+	cookie *affinity.Form // nil if the affinity is not by cookie
+	keys   [][]byte       // guarded by mu until the roster holds tokens
 
 	mu     sync.Mutex // serializes changes of the roster
 	roster atomic.Pointer[roster]

@@ -1,4 +1,4 @@
-package tigergraph
+package command
 
 import (
 	"context"
@@ -24,11 +24,7 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
-func init() {
-	subcommands = append(subcommands, checkCommand)
-}
-
-func checkCommand() *cobra.Command {
+func checkCommand(nodes Nodes) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check <nodes...> [--timeout <duration>] [--cacert <file>] [--cert <file> --key <file>] [--server-name <name>] [--insecure] [--json]",
 		Short: "Probes the services of nodes directly, without a server",
@@ -38,7 +34,7 @@ about each that fails. A node is a host with or without a port (default 14240),
 with https:// before it if it speaks TLS. Nodes are separated by blanks.`,
 		Args: arguments(cobra.MinimumNArgs(1)),
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, arguments []string) (int, error) {
-			findings, err := checkNodes(arguments, flags.Duration("timeout"), certificates{
+			findings, err := checkNodes(nodes, arguments, flags.Duration("timeout"), certificates{
 				authority: flags.String("cacert"), certificate: flags.String("cert"), key: flags.String("key"),
 				serverName: flags.String("server-name"), insecure: flags.Bool("insecure"),
 			})
@@ -103,13 +99,13 @@ type target struct {
 }
 
 // findTargets returns the nodes to check.
-func findTargets(ctx caddy.Context, nodes []string, settings certificates) (targets []target, err error) {
+func findTargets(ctx caddy.Context, nodes Nodes, given []string, settings certificates) (targets []target, err error) {
 	config, err := settings.config()
 	if err != nil {
 		return nil, err
 	}
 	secure := false
-	for _, node := range nodes {
+	for _, node := range given {
 		several, err := address.Parse(node)
 		if err != nil {
 			return nil, err
@@ -122,7 +118,7 @@ func findTargets(ctx caddy.Context, nodes []string, settings certificates) (targ
 			return nil, fmt.Errorf("setting up the transport: %w", err)
 		}
 		for _, one := range several.Expand() {
-			info, err := dialInfo(one.Dial())
+			info, err := nodes.Dial(one.Dial())
 			if err != nil {
 				return nil, fmt.Errorf("node '%s': %w", node, err)
 			}
@@ -130,24 +126,24 @@ func findTargets(ctx caddy.Context, nodes []string, settings certificates) (targ
 		}
 	}
 	if !secure && settings.given() {
-		return nil, fmt.Errorf("--cacert, --cert, --key and --server-name are for nodes that speak TLS: write https:// before them, as in https://%s", nodes[0])
+		return nil, fmt.Errorf("--cacert, --cert, --key and --server-name are for nodes that speak TLS: write https:// before them, as in https://%s", given[0])
 	}
 	return targets, nil
 }
 
 // checkNodes probes all services of all nodes at once.
-func checkNodes(nodes []string, timeout time.Duration, settings certificates) ([]console.Finding, error) {
+func checkNodes(nodes Nodes, given []string, timeout time.Duration, settings certificates) ([]console.Finding, error) {
 	if timeout <= 0 {
 		return nil, fmt.Errorf("the timeout must be more than 0, not %s", timeout)
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
 
-	checker := &Services{Timeout: caddy.Duration(timeout)}
-	if err := checker.Provision(ctx); err != nil {
+	prober, err := nodes.Prober(ctx, timeout)
+	if err != nil {
 		return nil, fmt.Errorf("setting up the check: %w", err)
 	}
-	targets, err := findTargets(ctx, nodes, settings)
+	targets, err := findTargets(ctx, nodes, given, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +156,7 @@ func checkNodes(nodes []string, timeout time.Duration, settings certificates) ([
 				defer cancel()
 				witness := &witness{HTTPTransport: to.transport}
 				began := time.Now()
-				err := checker.Probe(limited, witness, to.info, s.String())
+				err := prober.Probe(limited, witness, to.info, s.String())
 				found := console.Finding{
 					Node: to.name, Service: s.String(), Passed: err == nil, Unknown: errors.Is(err, health.ErrNoRoute),
 					LatencyMS: float64(time.Since(began).Microseconds()) / 1000,

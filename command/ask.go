@@ -1,4 +1,4 @@
-package tigergraph
+package command
 
 import (
 	"bytes"
@@ -11,15 +11,9 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/calls"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/console"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
-)
-
-// The exit statuses.
-const (
-	exitFine       = 0
-	exitDown       = 1
-	exitCannotTell = 2
 )
 
 // askForCluster returns what Caddy says of its nodes and clusters, and the JSON of it that
@@ -76,7 +70,7 @@ func post(flags caddycmd.Flags, call string, request map[string]any) (answer []b
 }
 
 // ask makes a call of the admin endpoint. The exit status is that of a failure.
-func ask(flags caddycmd.Flags, method, call string, body []byte) (answer []byte, status int, err error) {
+func ask(flags caddycmd.Flags, method, name string, body []byte) (answer []byte, status int, err error) {
 	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
 	if err != nil {
 		return nil, exitCannotTell, fmt.Errorf("finding the admin endpoint: %w", err)
@@ -85,7 +79,7 @@ func ask(flags caddycmd.Flags, method, call string, body []byte) (answer []byte,
 	if body != nil {
 		reader = bytes.NewReader(body)
 	}
-	response, err := caddycmd.AdminAPIRequest(address, method, adminPrefix+call, http.Header{"Connection": {"close"}}, reader)
+	response, err := caddycmd.AdminAPIRequest(address, method, calls.Prefix+name, http.Header{"Connection": {"close"}}, reader)
 	if err != nil {
 		if refusal := refusalIn(err); refusal != "" {
 			return nil, exitDown, errors.New(inFlags.Replace(refusal))
@@ -112,16 +106,4 @@ func refusalIn(err error) string {
 		return answer.Error
 	}
 	return ""
-}
-
-// What status --json prints.
-const (
-	jsonOfNodes = "true"
-	jsonOfAll   = "all"
-)
-
-// isJSONWanted reports whether JSON is to be printed, and not a table.
-func isJSONWanted(flags caddycmd.Flags) bool {
-	what := flags.String("json")
-	return what != "" && what != "false"
 }

@@ -1,0 +1,58 @@
+package command
+
+import (
+	"encoding/json"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/console"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
+)
+
+func switchCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "switch <cluster> [--drain <duration>] [--address <interface>]",
+		Short: "Sends everybody to another cluster",
+		Long: `
+Makes another cluster the active one, in every site that knows it by this name: its
+nodes get the requests from now on. With --drain, sessions that have a cookie stay in
+the old one for so long; given again, the command changes how long, and without --drain
+ends that. Nothing but this command ever switches back.`,
+		Args:              oneName("a cluster", "dr"),
+		ValidArgsFunction: completeClusters,
+		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, arguments []string) (int, error) {
+			drain, duration, err := durationIn(flags, "drain", "30m or 1h")
+			if err != nil {
+				return exitDown, err
+			}
+			request := map[string]any{"cluster": arguments[0]}
+			if drain != "" {
+				request["drain"] = drain
+			}
+			var clusters []statuspage.ClusterStatus
+			body, status, err := post(flags, "switch", request)
+			if err != nil {
+				return status, err
+			}
+			if err := json.Unmarshal(body, &clusters); err != nil {
+				return exitCannotTell, notUnderstood(err)
+			}
+			out.Print("%s is the active cluster.\n", console.Printable(arguments[0]))
+			kept := false
+			for _, cluster := range clusters {
+				if cluster.DrainingUntil != nil {
+					out.Print("Sessions with a cookie stay in %s until %s.\n", cluster.Name, cluster.DrainingUntil.Local().Format(time.DateTime))
+					kept = true
+				}
+			}
+			if duration > 0 && !kept {
+				out.Print("It was before: there are no sessions of another one to drain.\n")
+			}
+			return exitFine, nil
+		}),
+	}
+	command.Flags().StringP("drain", "", "", "How long sessions with a cookie stay in the old cluster, such as 30m. Default: not at all")
+	return addAdminFlags(command)
+}
