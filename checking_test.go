@@ -391,13 +391,13 @@ func TestALateResultIsNotCounted(t *testing.T) {
 	count := func() int { return len(slices.Collect(seriesOfNode(t, "late:1", probesTotal, transitionsTotal))) }
 	labelled.add("late:1")
 	countProbe("late:1", service.GUI, true, time.Millisecond)
-	countTransition("late:1", service.GUI, "up")
+	countTransition("late:1", service.GUI, health.Unknown, health.Up)
 	if made := count(); made != 2 {
 		t.Errorf("%d series of a node that is probed, want 2", made)
 	}
 	labelled.remove("late:1")
 	countProbe("late:1", service.GUI, true, time.Millisecond)
-	countTransition("late:1", service.GUI, "up")
+	countTransition("late:1", service.GUI, health.Unknown, health.Up)
 	if made := count(); made != 0 {
 		t.Errorf("%d series of a node that is not probed any more", made)
 	}
@@ -445,10 +445,27 @@ func TestALargeClusterHasTimesOfSlowNodesAlone(t *testing.T) {
 	if times("many:1") != 0 {
 		t.Error("a node that is not slow has times")
 	}
+	series := func(metric prometheus.Collector) int { return len(slices.Collect(seriesOfNode(t, "many:1", metric))) }
+	countTransition("many:1", service.GUI, health.Unknown, health.Up)
+	if series(probesTotal) != 0 || series(transitionsTotal) != 0 {
+		t.Error("a node of which all is well has series of its probes")
+	}
+	countProbe("many:1", service.GUI, false, time.Millisecond)
+	countProbe("many:1", service.GUI, true, time.Millisecond)
+	countTransition("many:1", service.GUI, health.Up, health.Down)
+	countTransition("many:1", service.GUI, health.Down, health.Up)
+	if made := series(probesTotal) + series(transitionsTotal); made != 4 {
+		t.Errorf("a node that failed has %d series of its probes, want 4", made)
+	}
 	for i, took := range []time.Duration{time.Second, time.Millisecond} {
 		countProbe("many:1", service.GUI, true, took)
 		if times("many:1") != uint64(i+1) {
 			t.Errorf("the %s of a node that is slow are not told", took)
+		}
+	}
+	for metric := range seriesOfNode(t, "many:1", inFewLines{probeDuration}) {
+		if h := metric.GetHistogram(); len(h.GetBucket()) > 0 || h.GetSampleCount() != 2 || len(h.GetPositiveSpan()) == 0 {
+			t.Errorf("the times of a node of many are %s, want native buckets alone", h)
 		}
 	}
 	labelled.remove("few:1")

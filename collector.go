@@ -28,8 +28,8 @@ var (
 // registerMetrics makes the metrics part of a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		probesTotal, probeDuration, transitionsTotal, selectionsTotal, displacedTotal, lookupsTotal,
-		requestsTotal, requestDuration, retriesTotal,
+		probesTotal, inFewLines{probeDuration}, transitionsTotal, selectionsTotal, displacedTotal, lookupsTotal,
+		requestsTotal, inFewLines{requestDuration}, retriesTotal,
 		stateCollector{},
 	} {
 		var registered prometheus.AlreadyRegisteredError

@@ -67,7 +67,7 @@ func (l lease) Changing(s service.Service, change health.Change) {
 
 // Changed implements health.Observer.
 func (l lease) Changed(s service.Service, change health.Change) {
-	countTransition(l.address, s, change.Verdict.String())
+	countTransition(l.address, s, change.From, change.Verdict)
 	switch change.Verdict {
 	case health.Down:
 		l.app.logger.Warn("node is down", l.fields(s, zap.Int("streak", change.Streak), zap.String("last_error", change.LastError()))...)

@@ -1,11 +1,13 @@
 package tigergraph
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -13,7 +15,9 @@ import (
 
 // Of a large cluster, what is of interest about few of its nodes has no series of the
 // others: with more than so many nodes, how long the probes of a service took is told
-// of those that have been slow, and changes of a verdict from the first one on.
+// of those that have been slow, how many passed of those that have failed, and changes
+// of a verdict from the first one after the start on. Histograms have no buckets then
+// but native ones.
 const (
 	mostInDetail = 100
 	slowProbe    = 500 * time.Millisecond
@@ -48,17 +52,24 @@ func countProbe(node string, s service.Service, passed bool, took time.Duration)
 	labelled.ifKnown(node, func(l *labelledNode) { l.services[s].count(node, s, passed, took) })
 }
 
-func countTransition(node string, s service.Service, to string) {
-	labelled.ifKnown(node, func(*labelledNode) { transitionsTotal.WithLabelValues(node, s.String(), to).Inc() })
+func countTransition(node string, s service.Service, from, to health.Verdict) {
+	labelled.ifKnown(node, func(*labelledNode) {
+		if from == health.Unknown && to == health.Up && len(labelled.nodes) > mostInDetail {
+			return
+		}
+		transitionsTotal.WithLabelValues(node, s.String(), to.String()).Inc()
+	})
 }
 
-// count counts a probe. The caller has seen to it that the node is known still.
+// count counts a probe. The caller holds a share of labelled's lock.
 func (p *probeSeries) count(node string, s service.Service, passed bool, took time.Duration) {
 	kept, result := &p.failed, "fail"
 	if passed {
 		kept, result = &p.passed, "pass"
 	}
-	found(kept, func() prometheus.Metric { return probesTotal.WithLabelValues(node, s.String(), result) }).(prometheus.Counter).Inc()
+	if kept.Load() != nil || !passed || p.failed.Load() != nil || len(labelled.nodes) <= mostInDetail {
+		found(kept, func() prometheus.Metric { return probesTotal.WithLabelValues(node, s.String(), result) }).(prometheus.Counter).Inc()
+	}
 	if p.isTimed(took) {
 		found(&p.duration, func() prometheus.Metric {
 			return probeDuration.WithLabelValues(node, s.String()).(prometheus.Metric)
@@ -82,6 +93,38 @@ func (p *probeSeries) isTimed(took time.Duration) bool {
 		p.probed = true
 	}
 	return p.timed
+}
+
+// inFewLines is histograms that have no buckets but native ones while the nodes are
+// many: each bucket would be thousands of lines.
+type inFewLines struct{ *prometheus.HistogramVec }
+
+// Collect implements prometheus.Collector.
+func (h inFewLines) Collect(metrics chan<- prometheus.Metric) {
+	if labelled.isFew() {
+		h.HistogramVec.Collect(metrics)
+		return
+	}
+	whole := make(chan prometheus.Metric)
+	go func() {
+		defer close(whole)
+		h.HistogramVec.Collect(whole)
+	}()
+	for metric := range whole {
+		metrics <- bucketless{metric}
+	}
+}
+
+// bucketless is a histogram without buckets.
+type bucketless struct{ prometheus.Metric }
+
+// Write implements prometheus.Metric.
+func (b bucketless) Write(to *dto.Metric) error {
+	if err := b.Metric.Write(to); err != nil {
+		return fmt.Errorf("reading a histogram: %w", err)
+	}
+	to.Histogram.Bucket = nil
+	return nil
 }
 
 // found returns a metric that is kept, looked up the first time.
