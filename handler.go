@@ -114,7 +114,7 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	err := next.ServeHTTP(ww, r)
 	returned = true
 	if err != nil && !ww.wroteHeader {
-		giveBackBody(r)
+		edge{}.Kept(r).GiveBack(r)
 		err = ww.answerError(err)
 	}
 	return err
