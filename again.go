@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -31,18 +32,7 @@ func mayHaveBeenDone(w http.ResponseWriter, r *http.Request) (mayBe, failed bool
 }
 
 // isWithinAnother reports whether another handler of ours is waiting for this one.
-func isWithinAnother(w http.ResponseWriter) bool {
-	for {
-		if _, another := w.(*responseWriter); another {
-			return true
-		}
-		outer, wraps := w.(interface{ Unwrap() http.ResponseWriter })
-		if !wraps {
-			return false
-		}
-		w = outer.Unwrap()
-	}
-}
+func isWithinAnother(w http.ResponseWriter) bool { return response.Within[*responseWriter](w) }
 
 // responseRoutesKey is the key under which a proxy tells the routes for its answers
 // what it has got.

@@ -235,7 +235,7 @@ func spreadArgument(d *caddyfile.Dispenser) ([]string, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case value == off:
+	case value == settings.Off:
 		return []string{}, nil
 	}
 	return []string{value}, nil
@@ -257,7 +257,7 @@ func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		name = d.Val()
 	}
-	if name == off {
+	if name == settings.Off {
 		p.HealthCheckOff = true
 		if err := options.NoArgument(d, "health_check off"); err != nil {
 			return err

@@ -30,6 +30,3 @@ type ProbePlan struct {
 	// StartChecking keeps requests from a node until its first probe has passed.
 	StartChecking bool
 }
-
-// off is the path of a service that is not checked.
-const off = "off"

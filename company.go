@@ -52,7 +52,7 @@ func (c *call) countDisplaced(v *visit) {
 func (c *call) joinCompany(v *visit) {
 	client := affinity.Browser[*member]{Address: v.key, Agent: xxhash.Sum64String(c.request.UserAgent())}
 	if v.pinned != nil {
-		client.Lost, client.Cookies = v.pinned, hashOf(c.request.Header["Cookie"])
+		client.Lost, client.Cookies = v.pinned, affinity.HashOf(c.request.Header["Cookie"])
 	}
 	v.company = c.policy.companies.Join(client)
 	v.leave = sync.OnceFunc(v.company.Leave)
@@ -61,18 +61,6 @@ func (c *call) joinCompany(v *visit) {
 		// The request is the proxy's own copy, which it sends by this context.
 		*c.request = *c.request.WithContext(httptrace.WithClientTrace(c.request.Context(), &httptrace.ClientTrace{GotFirstResponseByte: v.leave}))
 	}
-}
-
-// hashOf returns a hash of a field's values, 0 if there are none.
-func hashOf(values []string) uint64 {
-	if len(values) == 0 {
-		return 0
-	}
-	digest := xxhash.New()
-	for _, value := range values {
-		_, _ = digest.WriteString(value) // which never fails
-	}
-	return digest.Sum64()
 }
 
 // leaveCompany takes a request whose answer begins out of its company.

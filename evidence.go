@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/attempt"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
@@ -17,15 +18,15 @@ import (
 // book takes in what an attempt to have the node answer a request came to. The node
 // has no part in it if the client left or its body failed, if its header could not be
 // sent, or if a limit of ours was reached.
-func book(p *fleet.Prober, s service.Service, r *http.Request, a attempt) {
+func book(p *fleet.Prober, s service.Service, r *http.Request, a attempt.Attempt) {
 	met := health.Attempt{
-		Service: s, Path: r.URL.Path, Err: a.err, Status: a.status, Header: a.header,
-		Excused: a.outcome == clientFault || a.outcome == clientGone || r.Context().Err() != nil,
+		Service: s, Path: r.URL.Path, Err: a.Err, Status: a.Status, Header: a.Header,
+		Excused: a.Outcome == attempt.ClientFault || a.Outcome == attempt.ClientGone || r.Context().Err() != nil,
 	}
-	if a.err != nil {
-		met.Dialling = isDialling(a.err)
+	if a.Err != nil {
+		met.Dialling = isDialling(a.Err)
 	}
-	p.Witness(s, met.Outcome(), a.started)
+	p.Witness(s, met.Outcome(), a.Started)
 }
 
 // isDialling reports whether a transport failed before it had a connection.
@@ -38,8 +39,8 @@ func isDialling(err error) bool {
 // observe takes in what became of an attempt to have a node answer a request: for the
 // verdicts of its health, and for the metrics. It is called when the header of the
 // answer is there, before the client gets it.
-func (p *Policy) observe(r *http.Request, a attempt) {
-	if a.probe {
+func (p *Policy) observe(r *http.Request, a attempt.Attempt) {
+	if a.Probe {
 		return
 	}
 	m := p.chosenBy(r)
@@ -51,9 +52,9 @@ func (p *Policy) observe(r *http.Request, a attempt) {
 		book(m.prober, s, r, a)
 	}
 	switch {
-	case a.err == nil:
-		m.requests.countAnswer(s, a.status, time.Since(a.started))
-	case a.outcome == clientGone || r.Context().Err() != nil:
+	case a.Err == nil:
+		m.requests.countAnswer(s, a.Status, time.Since(a.Started))
+	case a.Outcome == attempt.ClientGone || r.Context().Err() != nil:
 		m.requests.count(s, response.Canceled)
 	default:
 		m.requests.count(s, response.Failed)

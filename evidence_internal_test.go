@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/attempt"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
@@ -80,13 +81,13 @@ func TestAttemptsThroughTheProxysTransportAreBooked(t *testing.T) {
 			r.RequestURI = ""
 			began := time.Now()
 			res, err := transport.RoundTrip(r)
-			came := attempt{started: began, err: err}
+			came := attempt.Attempt{Started: began, Err: err}
 			if err == nil {
 				_ = res.Body.Close()
-				came.status, came.header = res.StatusCode, res.Header
+				came.Status, came.Header = res.StatusCode, res.Header
 			}
 			if test.excused {
-				came.outcome = clientFault
+				came.Outcome = attempt.ClientFault
 			}
 			book(prober, service.Of(test.path), r, came)
 			for s := range service.Count {
@@ -105,7 +106,7 @@ func TestWhatRequestsMetIsPartOfTheStatus(t *testing.T) {
 	until(t, "it is up", func() bool { return prober.Verdict(service.GUI) == health.Up })
 	r := httptest.NewRequest(http.MethodGet, "http://edge/api/x", nil)
 	for range 3 {
-		book(prober, service.GUI, r, attempt{started: time.Now(), status: http.StatusBadGateway})
+		book(prober, service.GUI, r, attempt.Attempt{Started: time.Now(), Status: http.StatusBadGateway})
 	}
 	services := p.app.statuses()[0].Services
 	if met := services["gui"].Evidence; met == nil || met.Count != 3 || met.Last != health.BadGateway.String() || time.Since(met.At) > time.Minute {

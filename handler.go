@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/upload"
 )
 
 func init() {
@@ -91,7 +92,7 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	mapGraphAndQuery(r)
 	forgetAnswers(r)
-	body := keepUpload(r)
+	body := upload.Keep(r)
 	returned := false
 	defer func() {
 		_ = ww.Header() // as the final response is to have it, whoever writes that
@@ -108,13 +109,13 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 			// send the request once more.
 			_ = ww.FlushError()
 		case body != nil:
-			body.drain(ww)
+			body.Drain(ww)
 		}
 	}()
 	err := next.ServeHTTP(ww, r)
 	returned = true
 	if err != nil && !ww.wroteHeader {
-		giveBackBody(r)
+		edge{}.Kept(r).GiveBack(r)
 		err = ww.answerError(err)
 	}
 	return err
@@ -213,7 +214,7 @@ func (w *responseWriter) adjust(status int) {
 	switch {
 	case policy == nil || policy.cookie == nil || !response.Has(header["Set-Cookie"], policy.cookie.Name):
 	case status == http.StatusBadGateway || status == http.StatusGatewayTimeout, choseDown(w.request):
-		takeBackCookie(header, policy)
+		affinity.TakeBack(header, policy.cookie.Name)
 	default:
 		response.Private(header, w.request.Method)
 	}
@@ -222,7 +223,7 @@ func (w *responseWriter) adjust(status int) {
 // answerError prepares the answer to a request that no node answered.
 func (w *responseWriter) answerError(err error) error {
 	if policy, _ := choiceFor(w.request); policy != nil && policy.cookie != nil {
-		takeBackCookie(w.Header(), policy)
+		affinity.TakeBack(w.Header(), policy.cookie.Name)
 	}
 	var failure caddyhttp.HandlerError
 	if !errors.As(err, &failure) {
@@ -276,27 +277,14 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure 
 	}
 	chosen, roster := chosenFor(r), p.roster.Load()
 	stale := sync.OnceValue(func() []string { return p.staleCookies(r, secure) })
-	found := false
-	kept := slices.DeleteFunc(header["Set-Cookie"], func(line string) bool {
-		value, ours := affinity.SetCookieValue(line, p.cookie.Name)
-		switch {
-		case !ours, value == "" && slices.Contains(stale(), line):
-			return false
-		case found: // one is enough
-			return true
-		}
+	isStale := func(line string) bool { return slices.Contains(stale(), line) }
+	affinity.KeepOne(header, p.cookie.Name, isStale, func(value string) bool {
 		if roster.tokens == nil { // no policy could have set one
-			return true
+			return false
 		}
 		pin, valid := roster.tokens.Lookup(value)
-		found = valid && slices.Contains(chosen, roster.members[pin.Node])
-		return !found
+		return valid && slices.Contains(chosen, roster.members[pin.Node])
 	})
-	if len(kept) > 0 {
-		header["Set-Cookie"] = kept
-	} else {
-		delete(header, "Set-Cookie")
-	}
 }
 
 // choseDown reports whether the service that a request was for is down by now on a

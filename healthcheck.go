@@ -1,20 +1,17 @@
 package tigergraph
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"golang.org/x/net/http/httpguts"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/options"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
 
 func init() {
@@ -72,19 +69,13 @@ type Services struct {
 	Start string `json:"start,omitempty"`
 
 	plan    ProbePlan
-	targets [service.Count]*url.URL // nil where it is off
-	header  http.Header             // expanded
+	targets [service.Count]settings.Targets
+	header  http.Header // expanded
 	host    string
 	// moved are the nodes, by their addresses, whose nginx knows the newer path of
 	// GSQL alone.
-	moved sync.Map
+	moved health.Moved
 }
-
-// olderGSQL is the default path at which GSQL is probed.
-const olderGSQL = "/gsqlserver/gsql/version"
-
-// newerGSQL is where GSQL is probed whose older path the node's nginx does not know.
-var newerGSQL = &url.URL{Path: "/gsql/v1/version"}
 
 // CaddyModule returns the Caddy module information.
 func (*Services) CaddyModule() caddy.ModuleInfo {
@@ -96,105 +87,29 @@ func (*Services) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the health check.
 func (s *Services) Provision(caddy.Context) error {
-	if err := s.check(); err != nil {
+	plain := s.plain()
+	if err := plain.Refuse(); err != nil {
 		return err
 	}
+	var err error
+	if s.targets, err = plain.Targets(); err != nil {
+		return err
+	}
+	s.header, s.host = plain.Header(func(value string) string { return caddy.NewReplacer().ReplaceKnown(value, "") })
+	full := plain.WithDefaults()
 	s.plan = ProbePlan{
-		Interval:      cmp.Or(time.Duration(s.Interval), 2*time.Second),
-		Timeout:       cmp.Or(time.Duration(s.Timeout), 2*time.Second),
-		Jitter:        10,
-		Passes:        cmp.Or(s.Passes, 2),
-		Fails:         cmp.Or(s.Fails, 3),
-		StartChecking: s.Start == "checking",
+		Interval: full.Interval, Timeout: full.Timeout, Jitter: *full.Jitter, Passes: full.Passes, Fails: full.Fails,
+		StartChecking: full.Start == "checking",
 	}
-	if s.Jitter != nil {
-		s.plan.Jitter = *s.Jitter
-	}
-	for checked, path := range s.paths() {
-		if path == off {
-			continue
-		}
-		target, err := url.Parse(path)
-		if err != nil {
-			return fmt.Errorf("%s: %w", service.Service(checked), err)
-		}
-		s.targets[checked] = target
-	}
-	replacer := caddy.NewReplacer()
-	s.header = make(http.Header, len(s.Headers))
-	for field, values := range s.Headers {
-		for _, value := range values {
-			s.header.Add(field, replacer.ReplaceKnown(value, ""))
-		}
-	}
-	s.host = s.header.Get("Host")
-	s.header.Del("Host")
-	// The transport would undo a compression, and a bomb is not to go off here.
-	s.header.Set("Accept-Encoding", "identity")
 	return nil
 }
 
-// paths returns each service's path or its default.
-func (s *Services) paths() [service.Count]string {
-	return [service.Count]string{
-		service.GUI:    cmp.Or(s.GUI, "/api/ping"),
-		service.GSQL:   cmp.Or(s.GSQL, olderGSQL),
-		service.RESTPP: cmp.Or(s.RESTPP, "/restpp/echo"),
+// plain returns what the health check is set to, as plain values.
+func (s *Services) plain() *settings.HealthCheck {
+	return &settings.HealthCheck{
+		Interval: time.Duration(s.Interval), Timeout: time.Duration(s.Timeout), Jitter: s.Jitter, Passes: s.Passes, Fails: s.Fails,
+		GUI: s.GUI, RESTPP: s.RESTPP, GSQL: s.GSQL, Headers: s.Headers, Start: s.Start,
 	}
-}
-
-// shortestInterval keeps a slip of the pen from flooding the nodes.
-const shortestInterval = 10 * time.Millisecond
-
-// longInterval is from where on probes leave no connection open.
-const longInterval = 30 * time.Second
-
-// longestInterval is far from where the arithmetic of waits ends.
-const longestInterval = 24 * time.Hour
-
-// check refuses settings that cannot be meant.
-func (s *Services) check() error {
-	if interval := time.Duration(s.Interval); interval != 0 && interval < shortestInterval {
-		return fmt.Errorf("interval must be at least %s, not %s", shortestInterval, interval)
-	}
-	if interval := time.Duration(s.Interval); interval > longestInterval {
-		return fmt.Errorf("interval must be at most %s, not %s", longestInterval, interval)
-	}
-	if s.Timeout < 0 {
-		return fmt.Errorf("timeout must be positive, not %s", time.Duration(s.Timeout))
-	}
-	if s.Jitter != nil && (*s.Jitter < 0 || *s.Jitter > 100) {
-		return fmt.Errorf("jitter must be a percentage from 0 to 100, not %d", *s.Jitter)
-	}
-	if s.Passes < 0 {
-		return fmt.Errorf("passes must be at least 1, not %d", s.Passes)
-	}
-	if s.Fails < 0 {
-		return fmt.Errorf("fails must be at least 1, not %d", s.Fails)
-	}
-	for checked, path := range s.paths() {
-		if path == off {
-			continue
-		}
-		if _, err := url.ParseRequestURI(path); err != nil || !strings.HasPrefix(path, "/") {
-			return fmt.Errorf("%s must be a path that begins with a slash or 'off', not '%s'", service.Service(checked), path)
-		}
-	}
-	for field, values := range s.Headers {
-		if !httpguts.ValidHeaderFieldName(field) {
-			return fmt.Errorf("'%s' is not the name of a header field", field)
-		}
-		for _, value := range values {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				return fmt.Errorf("the value of the header field '%s' has a character that is not allowed there", field)
-			}
-		}
-	}
-	switch s.Start {
-	case "", "healthy", "checking":
-		return nil
-	}
-	return fmt.Errorf("start must be 'healthy' or 'checking', not '%s'", s.Start)
 }
 
 // Plan implements HealthChecker.
@@ -226,7 +141,7 @@ func (s *Services) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := s.unmarshalOption(d, option); err != nil {
 			return err
 		}
-		return s.check()
+		return s.plain().Refuse()
 	})
 	if err != nil {
 		return d.WrapErr(fmt.Errorf("health_check: %w", err))

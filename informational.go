@@ -41,21 +41,10 @@ func (w *responseWriter) writeInformational(status int) {
 	if secure {
 		response.Secure(header["Set-Cookie"])
 	}
-	writer := innermost(w.ResponseWriter)
+	writer := response.Innermost(w.ResponseWriter)
 	if reflect.ValueOf(writer.Header()).Pointer() != reflect.ValueOf(header).Pointer() {
 		writer = w.ResponseWriter // somebody in between has a header of their own
 	}
 	writer.WriteHeader(status)
 	w.final = final
-}
-
-// innermost returns the server's own writer below those of the site's handlers.
-func innermost(w http.ResponseWriter) http.ResponseWriter {
-	for {
-		outer, wraps := w.(interface{ Unwrap() http.ResponseWriter })
-		if !wraps {
-			return w
-		}
-		w = outer.Unwrap()
-	}
 }

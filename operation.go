@@ -1,16 +1,15 @@
 package tigergraph
 
 import (
-	"errors"
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/calls"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -112,10 +111,6 @@ func (m *member) serviceStatuses() map[string]serviceStatus {
 // drain lets a node take no new clients, for so long or, if that is 0, until it
 // is said to be ready.
 func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus, error) {
-	if duration < 0 || duration > longestDrain {
-		return nodeStatus{}, refuse(http.StatusBadRequest,
-			"'for' must be a duration from 0 (until the node is said to be ready) to %s, not %s", fleet.Brief(longestDrain), fleet.Brief(duration))
-	}
 	saying.Lock()
 	defer saying.Unlock()
 	n, err := a.find(name)
@@ -124,7 +119,7 @@ func (a *App) drain(name string, duration time.Duration, force bool) (nodeStatus
 	}
 	err = a.say(func(w fleet.Word) (fleet.Word, error) {
 		if last := a.lastOf(n); last != "" && !force {
-			return w, refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.Address, last)
+			return w, calls.Refuse(http.StatusConflict, "%s is the last node that takes new clients%s; set 'force' to drain it all the same", n.Address, last)
 		}
 		return w.Drained(n.Address, duration, time.Now()), nil
 	})
@@ -170,19 +165,8 @@ func (a *App) find(name string) (*fleet.Node, error) {
 		}
 	}
 	known := slices.SortedFunc(maps.Keys(nodes), address.Compare)
-	found, err := address.NewIndex(known).Find(name)
-	unknown, ambiguous := address.UnknownError{}, address.AmbiguousError{}
-	switch {
-	case err == nil && len(found) == 1:
-		return nodes[found[0]], nil
-	case err == nil || errors.As(err, &ambiguous):
-		return nil, refuse(http.StatusNotFound, "there are several nodes %q; expected one of %s", name, strings.Join(known, ", "))
-	case errors.As(err, &unknown) && len(known) == 0:
-		return nil, refuse(http.StatusNotFound, "there is no node %q; the configuration has none", name)
-	case errors.As(err, &unknown):
-		return nil, refuse(http.StatusNotFound, "there is no node %q; expected one of %s", name, strings.Join(known, ", "))
-	}
-	return nil, refuse(http.StatusNotFound, "there is no such node: %w", err)
+	found, err := calls.Find(name, known)
+	return nodes[found], err
 }
 
 // lastOf says of what the node is the last one that takes new clients, if it is:

@@ -3,18 +3,16 @@ package tigergraph
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/calls"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/clock"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
@@ -138,7 +136,7 @@ func (a *App) say(change func(fleet.Word) (fleet.Word, error)) error {
 		a.logger.Error("what the operator said stays locked in the storage", zap.String("file", wordPath), zap.Error(locked))
 	}
 	if failure := (fleet.StorageError{}); errors.As(err, &failure) {
-		return refuse(http.StatusServiceUnavailable, "nothing has changed: %s %s in Caddy's storage failed: %w", failure.Doing, wordPath, failure.Err)
+		return calls.Refuse(http.StatusServiceUnavailable, "nothing has changed: %s %s in Caddy's storage failed: %w", failure.Doing, wordPath, failure.Err)
 	}
 	if err == nil {
 		a.applyWord(a.operator.Known())
@@ -236,12 +234,13 @@ func (a *App) clusterStatuses() []clusterStatus {
 // switchTo makes a cluster the active one. The one before keeps its sessions for so
 // long. If it is the active one already, a drain that is not over ends then.
 func (a *App) switchTo(name string, drain time.Duration) ([]clusterStatus, error) {
-	if drain < 0 || drain > longestDrain {
-		return nil, refuse(http.StatusBadRequest, "'drain' must be a duration from 0 (sessions end at once) to %s, not %s", fleet.Brief(longestDrain), fleet.Brief(drain))
-	}
 	saying.Lock()
 	defer saying.Unlock()
-	if err := a.knowsCluster(name); err != nil {
+	var known []string
+	for _, policy := range a.allPolicies() {
+		known = append(known, policy.clusters()...)
+	}
+	if err := calls.ExpectCluster(name, known); err != nil {
 		return nil, err
 	}
 	switched := false
@@ -263,25 +262,6 @@ func (a *App) switchTo(name string, drain time.Duration) ([]clusterStatus, error
 	return a.clusterStatuses(), nil
 }
 
-// knowsCluster refuses the name of a cluster that no policy knows.
-func (a *App) knowsCluster(name string) error {
-	var known []string
-	for _, policy := range a.allPolicies() {
-		for _, cluster := range policy.clusters() {
-			if cluster == name {
-				return nil
-			}
-			if !slices.Contains(known, cluster) {
-				known = append(known, cluster)
-			}
-		}
-	}
-	if known == nil {
-		return refuse(http.StatusNotFound, "there is no cluster %q; the configuration has none", name)
-	}
-	return refuse(http.StatusNotFound, "there is no cluster %q; expected one of %s", name, strings.Join(known, ", "))
-}
-
 // isStandbySomewhere reports whether a policy knows a cluster and uses another.
 func (a *App) isStandbySomewhere(name string) bool {
 	return slices.ContainsFunc(a.allPolicies(), func(p *Policy) bool {
@@ -295,9 +275,6 @@ func (a *App) isKeptSomewhere() bool {
 	return slices.ContainsFunc(a.allPolicies(), func(p *Policy) bool { return p.roster.Load().kept >= 0 })
 }
 
-// longestDrain is longer than any maintenance.
-const longestDrain = 365 * 24 * time.Hour
-
 // moment returns a time for JSON, nil if it never was.
 func moment(t time.Time) *time.Time {
 	if t.IsZero() {
@@ -305,10 +282,4 @@ func moment(t time.Time) *time.Time {
 	}
 	date := clock.Date(t)
 	return &date
-}
-
-// refuse makes an error with the status and the message that the admin endpoint
-// answers with.
-func refuse(status int, format string, arguments ...any) error {
-	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, arguments...)}
 }

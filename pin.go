@@ -119,16 +119,7 @@ func (c *call) setCookie(m *member, secure, pinned, several bool) {
 // takeBackCookie removes the cookie that an earlier attempt left.
 func (c *call) takeBackCookie() {
 	if c.policy.cookie != nil && c.writer != nil {
-		takeBackCookie(c.writer.Header(), c.policy)
-	}
-}
-
-// takeBackCookie removes a policy's cookie from a response.
-func takeBackCookie(header http.Header, p *Policy) {
-	if values := affinity.ReplaceCookie(header["Set-Cookie"], p.cookie.Name, ""); len(values) > 0 {
-		header["Set-Cookie"] = values
-	} else {
-		delete(header, "Set-Cookie")
+		affinity.TakeBack(c.writer.Header(), c.policy.cookie.Name)
 	}
 }
 

@@ -3,16 +3,11 @@ package tigergraph
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
-	"slices"
-	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -28,27 +23,9 @@ func (s *Services) Probe(ctx context.Context, transport http.RoundTripper, node 
 	if !known || s.targets[checked] == nil {
 		return fmt.Errorf("'%s' is no service that is checked", name)
 	}
-	if checked != service.GSQL || s.paths()[checked] != olderGSQL {
-		return s.probe(ctx, transport, node, checked, s.targets[checked])
-	}
-	paths := []*url.URL{s.targets[checked], newerGSQL}
-	_, moved := s.moved.Load(node.Address)
-	if moved {
-		slices.Reverse(paths)
-	}
-	err := s.probe(ctx, transport, node, checked, paths[0])
-	if !errors.Is(err, health.ErrNoRoute) {
-		return err
-	}
-	if err = s.probe(ctx, transport, node, checked, paths[1]); errors.Is(err, health.ErrNoRoute) {
-		return err
-	}
-	if moved {
-		s.moved.Delete(node.Address)
-	} else {
-		s.moved.Store(node.Address, true)
-	}
-	return err
+	return s.moved.Ask(node.Address, s.targets[checked], func(target *url.URL) error {
+		return s.probe(ctx, transport, node, checked, target)
+	})
 }
 
 // probe asks a service at this path.
@@ -59,17 +36,10 @@ func (s *Services) probe(ctx context.Context, transport http.RoundTripper, node 
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return s.explain(ctx, err)
+		return health.Explain(ctx, err, s.plan.Timeout)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, health.MostBody+1))
-	if err != nil {
-		return s.explain(ctx, err)
-	}
-	if len(body) > health.MostBody {
-		return health.ErrTooLong
-	}
-	return health.Judge(checked, response.StatusCode, response.Header, body)
+	return health.Read(ctx, checked, response, s.plan.Timeout)
 }
 
 // request builds a probe with what the transport looks for in a request of the
@@ -115,34 +85,5 @@ const dialInfoKey caddy.CtxKey = "reverse_proxy.dial_info"
 // a probe has to send as well.
 var unknownClient = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 
-// explain turns the failure of a probe into plain words.
-func (s *Services) explain(ctx context.Context, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return health.TimeoutError{Limit: s.plan.Timeout}
-	}
-	// What is wrong with a certificate may be said; of an answer, errors quote
-	// what they found.
-	var certificate *tls.CertificateVerificationError
-	text := err.Error()
-	if !errors.As(err, &certificate) && (strings.Contains(text, "malformed") || strings.Contains(text, `"`)) {
-		return errors.New("the answer is not well-formed HTTP")
-	}
-	if shorter := ownAddress.ReplaceAllString(text, ""); shorter != text {
-		return &unboundError{error: err, text: shorter}
-	}
-	return err
-}
-
-// ownAddress is that of our end of a connection in the text of an error.
-var ownAddress = regexp.MustCompile(`\S+->`)
-
-// unboundError is an error without our address in its text, whose port differs each
-// time: equal failures read alike.
-type unboundError struct {
-	error
-	text string
-}
-
-func (e *unboundError) Error() string { return e.text }
-
-func (e *unboundError) Unwrap() error { return e.error }
+// longInterval is from where on probes leave no connection open.
+const longInterval = 30 * time.Second

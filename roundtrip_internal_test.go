@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/attempt"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
 )
 
@@ -77,27 +78,27 @@ func TestEachAttemptIsObserved(t *testing.T) {
 			body      io.Reader
 			length    int64
 			field     string
-			outcome   outcome
+			outcome   attempt.Outcome
 		}{
-			{"an answer", ok, t.Context(), full, length, "", answered},
-			{"nobody there", nothing, t.Context(), strings.NewReader("0123456789"), length, "", neverLeft},
-			{"no answer", silent, t.Context(), strings.NewReader("0123456789"), length, "", broke},
-			{"no HTTP", saying("what\r\n\r\n"), t.Context(), strings.NewReader("0123456789"), length, "", garbled},
-			{"too many lines", saying("HTTP/1.1 200 OK\r\n" + strings.Repeat("a: b\r\n", 1000) + "\r\n"), t.Context(), strings.NewReader("0123456789"), length, "", garbled},
-			{"too many bytes", saying("HTTP/1.1 200 OK\r\nA:" + strings.Repeat(" ", 256<<10) + "\r\n\r\n"), t.Context(), strings.NewReader("0123456789"), length, "", garbled},
-			{"a flood of 103", saying(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 2000)), t.Context(), strings.NewReader("0123456789"), length, "", garbled},
-			{"a body that is cut off", ok, t.Context(), fails(10), cut, "", clientFault},
-			{"a body that is cut off of a node that is not there", nothing, t.Context(), fails(10), cut, "", clientFault},
-			{"a header that cannot be sent", ok, t.Context(), strings.NewReader("0123456789"), length, "a\nb", clientFault},
-			{"nobody who waits", ok, left, strings.NewReader("0123456789"), length, "", clientGone},
+			{"an answer", ok, t.Context(), full, length, "", attempt.Answered},
+			{"nobody there", nothing, t.Context(), strings.NewReader("0123456789"), length, "", attempt.NeverLeft},
+			{"no answer", silent, t.Context(), strings.NewReader("0123456789"), length, "", attempt.Broke},
+			{"no HTTP", saying("what\r\n\r\n"), t.Context(), strings.NewReader("0123456789"), length, "", attempt.Garbled},
+			{"too many lines", saying("HTTP/1.1 200 OK\r\n" + strings.Repeat("a: b\r\n", 1000) + "\r\n"), t.Context(), strings.NewReader("0123456789"), length, "", attempt.Garbled},
+			{"too many bytes", saying("HTTP/1.1 200 OK\r\nA:" + strings.Repeat(" ", 256<<10) + "\r\n\r\n"), t.Context(), strings.NewReader("0123456789"), length, "", attempt.Garbled},
+			{"a flood of 103", saying(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 2000)), t.Context(), strings.NewReader("0123456789"), length, "", attempt.Garbled},
+			{"a body that is cut off", ok, t.Context(), fails(10), cut, "", attempt.ClientFault},
+			{"a body that is cut off of a node that is not there", nothing, t.Context(), fails(10), cut, "", attempt.ClientFault},
+			{"a header that cannot be sent", ok, t.Context(), strings.NewReader("0123456789"), length, "a\nb", attempt.ClientFault},
+			{"nobody who waits", ok, left, strings.NewReader("0123456789"), length, "", attempt.ClientGone},
 		} {
 			t.Run(way.name+", "+test.name, func(t *testing.T) {
 				if way.name == "Go's" && strings.HasSuffix(test.name, "not there") {
 					t.Skip("the connection is what comes first")
 				}
 				transport := newTransport(t, `{}`)
-				var seen []attempt
-				transport.observe = func(_ *http.Request, a attempt) { seen = append(seen, a) }
+				var seen []attempt.Attempt
+				transport.observe = func(_ *http.Request, a attempt.Attempt) { seen = append(seen, a) }
 				r := liveRequest(t, test.ctx, http.MethodPost, test.url, test.body, test.length)
 				if test.field != "" {
 					r.Header["X-Field"] = []string{test.field}
@@ -110,10 +111,10 @@ func TestEachAttemptIsObserved(t *testing.T) {
 					t.Fatalf("%d attempts", len(seen))
 				}
 				a := seen[0]
-				if a.outcome != test.outcome || a.probe || "http://"+a.node != test.url || a.started.IsZero() || !errors.Is(err, a.err) {
+				if a.Outcome != test.outcome || a.Probe || "http://"+a.Node != test.url || a.Started.IsZero() || !errors.Is(err, a.Err) {
 					t.Errorf("%+v, error %v", a, err)
 				}
-				if a.outcome == answered && (a.status != http.StatusCreated || a.header.Get("X-Is") != "there") {
+				if a.Outcome == attempt.Answered && (a.Status != http.StatusCreated || a.Header.Get("X-Is") != "there") {
 					t.Errorf("%+v", a)
 				}
 				var client *http1.ClientBodyError
@@ -302,7 +303,7 @@ func TestNobodyIsToldWhatNobodyAsked(t *testing.T) {
 							if way == "ours" {
 								res, err = transport.RoundTrip(r)
 							} else {
-								res, err = transport.sendGoesWay(r, new(attempt))
+								res, err = transport.sender.SendGoesWay(r, new(attempt.Attempt))
 							}
 							if err != nil {
 								continue
@@ -388,7 +389,7 @@ func TestTheNetworkProxyIsAskedOnceARequest(t *testing.T) {
 	}{{nil, 0, 204}, {nil, -1, 204}, {through, 0, 418}, {through, -1, 418}} {
 		transport := newTransport(t, `{}`)
 		var asked atomic.Int64
-		transport.Transport.Proxy = askOnce(func(*http.Request) (*url.URL, error) {
+		transport.Transport.Proxy = attempt.AskOnce(func(*http.Request) (*url.URL, error) {
 			asked.Add(1)
 			return test.proxy, nil
 		})

@@ -2,7 +2,6 @@ package tigergraph
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -14,7 +13,7 @@ func (c *call) sessionHolder() *member {
 	if c.service != service.GSQL || c.policy.app == nil {
 		return nil
 	}
-	for address := range c.policy.app.fleet.Sessions.Nodes(sessionOf(c.request.Header)) {
+	for address := range c.policy.app.fleet.Sessions.Nodes(affinity.SessionOf(c.request.Header)) {
 		if m := c.memberAt(address); m != nil {
 			return m
 		}
@@ -22,35 +21,12 @@ func (c *call) sessionHolder() *member {
 	return nil
 }
 
-// sessionOf returns the id of the GSQL session that a request belongs to. Clients up
-// to 3.6.1 send its raw JSON as a cookie.
-func sessionOf(header http.Header) string {
-	for _, field := range [...]string{"Gsql-Cookie", "Cookie"} {
-		for _, value := range header[field] {
-			if strings.IndexByte(value, '{') < 0 {
-				continue
-			}
-			if id := affinity.SessionID(value); id != "" {
-				return id
-			}
-		}
-	}
-	return ""
-}
-
 // rememberSession notes which node begins a GSQL session by its answer.
 func rememberSession(r *http.Request, answer http.Header) {
 	if service.Of(r.URL.Path) != service.GSQL {
 		return
 	}
-	id := ""
-	for _, field := range [...]string{"Set-Gsql-Cookie", "Set-Cookie"} {
-		for _, value := range answer[field] {
-			if id == "" && strings.IndexByte(value, '{') >= 0 {
-				id = affinity.SessionID(value)
-			}
-		}
-	}
+	id := affinity.SessionBegun(answer)
 	if id == "" {
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 )
 
 // renewWriteDeadline gives what is still to be written of an answer, its end and its
@@ -17,14 +19,9 @@ func (w *responseWriter) renewWriteDeadline() {
 	if server == nil || server.WriteIdleTimeout <= 0 {
 		return
 	}
-	begin, known := caddyhttp.GetVar(w.request.Context(), "start_time").(time.Time)
-	idle, now := time.Duration(server.WriteIdleTimeout), time.Now()
-	if known && now.Sub(begin) < idle/2 {
-		return // as most are, whose deadline is far
+	begin, _ := caddyhttp.GetVar(w.request.Context(), "start_time").(time.Time)
+	deadline, due := response.WriteDeadline(time.Now(), begin, time.Duration(server.WriteIdleTimeout), time.Duration(server.WriteTimeout))
+	if due {
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline)
 	}
-	deadline := now.Add(idle)
-	if whole := time.Duration(server.WriteTimeout); known && whole > 0 && begin.Add(whole).Before(deadline) {
-		deadline = begin.Add(whole)
-	}
-	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/attempt"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
 )
 
@@ -53,12 +55,11 @@ type Transport struct {
 	// it. Default: false.
 	NoVia bool `json:"no_via,omitempty"`
 
-	own      *http1.Client // nil where only Go's client does what is set
-	suspects http1.Suspects
+	sender attempt.Sender
 
 	// observe hears of each attempt at a node when the header of its answer is there,
 	// or when it failed. It may be nil, and is set before the first request.
-	observe func(*http.Request, attempt)
+	observe func(*http.Request, attempt.Attempt)
 }
 
 // CaddyModule returns the Caddy module information.
@@ -85,7 +86,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return err
 	}
 	settings := t.Transport
-	settings.Proxy = askOnce(settings.Proxy)
+	settings.Proxy = attempt.AskOnce(settings.Proxy)
+	t.sender.Edge, t.sender.Goes = edge{}, &t.HTTPTransport
+	t.sender.Proxy = func(r *http.Request) (*url.URL, error) { return settings.Proxy(r) }
 	dial := settings.DialContext
 	limit := &http1.Limit{Most: settings.MaxConnsPerHost}
 	// within has both ways together keep to the most connections that there may be.
@@ -107,21 +110,21 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if !t.isPlain() {
 		return nil
 	}
-	t.own = &http1.Client{
+	t.sender.Own = &http1.Client{
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return within(dialContext{ctx}, "tcp", address, settings.CloseIdleConnections)
 		},
 		MaxIdle: settings.MaxIdleConnsPerHost, MaxConns: settings.MaxConnsPerHost, IdleTimeout: settings.IdleConnTimeout,
 		Limits:     http1.Limits{Bytes: settings.MaxResponseHeaderBytes},
 		ReadBuffer: settings.ReadBufferSize,
-		Suspects:   &t.suspects,
+		Suspects:   &t.sender.Suspects,
 	}
 	return nil
 }
 
 func (t *Transport) closeIdle(address string) {
-	if t.own != nil {
-		t.own.CloseIdle(address)
+	if t.sender.Own != nil {
+		t.sender.Own.CloseIdle(address)
 	}
 }
 
@@ -159,8 +162,8 @@ func (t *Transport) isPlain() bool {
 
 // Cleanup closes idle connections.
 func (t *Transport) Cleanup() error {
-	if t.own != nil {
-		t.own.Close()
+	if t.sender.Own != nil {
+		t.sender.Own.Close()
 	}
 	if t.Transport == nil { // which Provision did not come to
 		return nil

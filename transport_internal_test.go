@@ -83,39 +83,8 @@ func TestOurClientIsUsedOnlyIfItDoesWhatIsSet(t *testing.T) {
 		`{"keep_alive": {"enabled": false}}`:    false,
 		`{"keep_alive": {"max_idle_conns": 9}}`: false,
 	} {
-		if transport := newTransport(t, settings); (transport.own != nil) != ours {
+		if transport := newTransport(t, settings); (transport.sender.Own != nil) != ours {
 			t.Errorf("%s: used: %t", settings, !ours)
-		}
-	}
-}
-
-func TestTheOtherWayIsTakenByWhatIsLongOrOfUnknownLength(t *testing.T) {
-	body := func(length int64) func(*http.Request) {
-		return func(r *http.Request) {
-			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", int(max(length, 0))))), length
-		}
-	}
-	for name, test := range map[string]struct {
-		change func(*http.Request)
-		short  bool
-	}{
-		"nothing":                  {func(*http.Request) {}, true},
-		"no body":                  {func(r *http.Request) { r.Body = http.NoBody }, true},
-		"a byte":                   {body(1), true},
-		"64 KiB":                   {body(64 << 10), true},
-		"a byte more":              {body(64<<10 + 1), false},
-		"a body of unknown length": {body(-1), false},
-		"a WebSocket":              {func(r *http.Request) { r.Header.Set("Upgrade", "websocket") }, false},
-		"an expectation":           {func(r *http.Request) { r.Header.Set("Expect", "100-continue") }, false},
-		"trailers":                 {func(r *http.Request) { r.Trailer = http.Header{"X": nil} }, false},
-		"CONNECT":                  {func(r *http.Request) { r.Method = http.MethodConnect }, false},
-		"an empty upload":          {func(r *http.Request) { r.Method, r.Body = http.MethodPost, nil }, true},
-	} {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.Body = nil
-		test.change(r)
-		if isShort(r) != test.short {
-			t.Errorf("%s: sent in one go: %t", name, !test.short)
 		}
 	}
 }

@@ -1,9 +1,7 @@
 package tigergraph
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -114,183 +112,71 @@ func isProxyWith(policy json.RawMessage, dials []string) func(handler map[string
 
 // warn says which settings can hardly be meant.
 func (p *Policy) warn(w written) {
-	p.warnOfNodes()
-	p.warnOfChecks(w)
-	p.warnOfRepeating(w)
-	p.warnOfNothing()
-	if p.Cookie == nil {
-		return
-	}
-	for i, key := range p.keys {
-		if len(key) < settings.ShortestKey {
-			p.warnOf("cookie secret", fmt.Sprintf("secret %d has %d characters: somebody might try them all; make one with 'openssl rand -hex 32'", i+1, len(key)))
-		}
+	for _, warning := range p.plain().Warnings(p.plainProxy(w), p.keys) {
+		p.warnOf(warning)
 	}
 }
 
 // warnOf warns of an option.
-func (p *Policy) warnOf(option, message string, fields ...zap.Field) {
-	p.logger.Warn(message, append([]zap.Field{zap.String("site", p.site.name), zap.String("option", option)}, fields...)...)
+func (p *Policy) warnOf(warning settings.Warning, fields ...zap.Field) {
+	p.logger.Warn(warning.Message, append([]zap.Field{zap.String("site", p.site.name), zap.String("option", warning.Option)}, fields...)...)
 }
 
-// warnOfNodes warns if no node takes new clients while all is well.
-func (p *Policy) warnOfNodes() {
-	if p.dynamic || p.host == nil || len(p.host.Upstreams) == 0 {
-		return
-	}
-	var drains, backups, all int
-	for _, upstream := range p.host.Upstreams {
-		weight, set := p.Weights[upstream.Dial]
-		switch {
-		case p.plain().ClusterOf(upstream.Dial) != p.clusters()[0]:
-			continue
-		case slices.Contains(p.Drain, upstream.Dial), set && weight == 0:
-			drains++
-		case slices.Contains(p.Backup, upstream.Dial):
-			backups++
-		}
-		all++
-	}
-	switch {
-	case drains == all:
-		p.warnOf("drain", "all nodes are draining: none takes new clients until the pool fails open")
-	case backups == all:
-		p.warnOf("backup", "all nodes are backups: there is none that they could stand in for")
-	case drains+backups == all:
-		p.warnOf("drain", "all nodes are draining or backups: new clients go to the backups")
-	}
-}
-
-// warnOfChecks warns of checks that cannot find what they are for.
-func (p *Policy) warnOfChecks(w written) {
+// plainProxy returns what the policy's proxy is set to, as plain values; nil if there is
+// none.
+func (p *Policy) plainProxy(w written) *settings.Proxy {
 	if p.host == nil {
-		return
+		return nil
 	}
-	if p.checker == nil {
-		p.warnOf("health_check", "the nodes are not checked: a node that is down is noticed only by the requests that it fails")
-		return
-	}
-	checked := false
+	proxy := &settings.Proxy{Upstreams: dialsOf(p.host), Dynamic: p.dynamic, HasFallback: p.fallback != nil, HasChecker: p.checker != nil}
 	for s := range service.Count {
-		_, on := p.checker.Plan(s.String())
-		checked = checked || on
+		if p.checker == nil {
+			break
+		}
+		if plan, on := p.checker.Plan(s.String()); on {
+			proxy.Plans[s] = &settings.Plan{Interval: plan.Interval, Timeout: plan.Timeout}
+		}
 	}
-	if !checked {
-		p.warnOf("health_check", "all checks are off: a node that is down is noticed only by the requests that it fails")
-	}
-	if checks := p.host.HealthChecks; checks != nil && checks.Active != nil {
-		p.warnOfActive(checks.Active)
-	}
-	var times struct {
+	var given struct {
 		Interval caddy.Duration `json:"interval"`
 		Timeout  caddy.Duration `json:"timeout"`
 	}
-	if json.Unmarshal(w.healthCheck, &times) == nil && times.Timeout > 0 {
-		for s := range service.Count {
-			if plan, on := p.checker.Plan(s.String()); on && plan.Timeout > plan.Interval {
-				p.warnOf("health_check timeout", fmt.Sprintf("the timeout %s is longer than the interval %s: a node that falls silent is found late", plan.Timeout, plan.Interval))
-				return
-			}
-		}
+	proxy.IsTimeoutGiven = json.Unmarshal(w.healthCheck, &given) == nil && given.Timeout > 0
+	if checks := p.host.HealthChecks; checks != nil && checks.Active != nil {
+		proxy.Active = &settings.ActiveChecks{URI: checks.Active.URI, Path: checks.Active.Path, Port: checks.Active.Port} //nolint:staticcheck // the deprecated path still works
 	}
-}
-
-// warnOfActive warns of Caddy's active checks. Without a path or a port they are off.
-func (p *Policy) warnOfActive(checks *reverseproxy.ActiveHealthChecks) {
-	var option string
-	switch {
-	case checks.URI != "":
-		option = "health_uri"
-	case checks.Path != "": //nolint:staticcheck // the deprecated path still works
-		option = "health_path"
-	case checks.Port != 0:
-		option = "health_port"
-	default:
-		p.warnOf("health_*", "the options of Caddy's active checks have no effect without health_uri: those of the policy are in the block of health_check")
-		return
-	}
-	p.warnOf(option, "Caddy's active checks are on beside those of the policy: a node is down if either finds it down, for all of its services; leave them out")
-}
-
-// warnOfRepeating warns if Caddy may send a request twice that does harm then.
-func (p *Policy) warnOfRepeating(w written) {
-	if p.host == nil || p.host.LoadBalancing == nil {
-		return
-	}
-	if p.host.LoadBalancing.Retries == 0 && p.host.LoadBalancing.TryDuration == 0 {
-		return
-	}
-	const advice = "write 'lb_retry_match { tigergraph_repeatable }'"
-	if len(w.retryMatch) == 0 {
-		p.warnOf("lb_retry_match", "a GET is sent again after it may have reached a node, and in TigerGraph a GET can drop all data: "+advice)
+	if balancing := p.host.LoadBalancing; balancing != nil {
+		proxy.Repeats = balancing.Retries != 0 || balancing.TryDuration != 0
 	}
 	for _, set := range w.retryMatch {
-		if set["tigergraph_repeatable"] == nil {
-			p.warnOf("lb_retry_match", "requests are sent again after they may have reached a node, whether or not that does harm: "+advice)
-			return
-		}
+		proxy.Matched = append(proxy.Matched, set["tigergraph_repeatable"] != nil)
 	}
-}
-
-// warnOfNothing warns of options that have no effect.
-func (p *Policy) warnOfNothing() {
-	none := func(option, why string) { p.warnOf(option, "the option has no effect: "+why) }
-	if p.Affinity == settings.ByNothing {
-		for option, set := range map[string]bool{
-			"ipv4_prefix": p.IPv4Prefix != 0, "ipv6_prefix": p.IPv6Prefix != 0, "failback": p.Failback != nil, "spread": p.Spread != nil,
-		} {
-			if set {
-				none(option, "with the affinity 'none' every request is spread, and no client belongs to a node")
-			}
-		}
-	}
-	if p.host == nil {
-		return
-	}
-	if p.checker == nil && p.SlowStart > 0 {
-		none("slow_start", "without checks no node is found to be up again")
-	}
-	if p.checker == nil && p.FailClosed {
-		none("fail_closed", "without checks no node is found to be down")
-	}
-	if len(p.host.Upstreams) == 1 && !p.dynamic {
-		for option, set := range map[string]bool{"weight": p.Weights != nil && !p.isRetired(), "fallback": p.fallback != nil} {
-			if set {
-				none(option, "there is only one node")
-			}
-		}
-	}
+	return proxy
 }
 
 // warnOfSharedCookie warns if a browser can get cookies of one name from two policies
-// that do not understand each other's: each costs it its session with the other.
+// that do not understand each other's.
 func (p *Policy) warnOfSharedCookie(other *Policy) {
-	if p.cookie == nil || other.cookie == nil || p.host == nil || other.host == nil || p.cookie.Name != other.cookie.Name ||
-		!p.cookieScope().Meets(other.cookieScope()) {
+	if p.cookie == nil || other.cookie == nil || p.host == nil || other.host == nil {
+		return
+	}
+	warning, clash := p.shown().Clash(other.shown())
+	if !clash {
 		return
 	}
 	fields := []zap.Field{zap.String("cookie", p.cookie.Name), zap.String("other_site", other.site.name)}
 	if p.pool != other.pool {
-		p.warnOf("cookie name", "another policy with other nodes gives browsers a cookie of the same name, so that each costs the other's users their sessions: "+
-			"write 'cluster <name>' in one of them, or give its cookie another name",
-			append(fields, zap.String("nodes", p.pool), zap.String("other_nodes", other.pool))...)
-		return
+		fields = append(fields, zap.String("nodes", p.pool), zap.String("other_nodes", other.pool))
 	}
-	if p.cookie.Lifetime != other.cookie.Lifetime || !slices.EqualFunc(p.keys, other.keys, bytes.Equal) {
-		p.warnOf("cookie secret", "another policy with the same nodes gives browsers a cookie of the same name, but made with another secret or lifetime, "+
-			"so that each costs the other's users their sessions: write the same in both, or give one of the cookies another name", fields...)
-	}
+	p.warnOf(warning, fields...)
 }
 
-// cookieScope returns where browsers show the policy's cookie.
-func (p *Policy) cookieScope() affinity.Scope {
-	return affinity.Scope{Hosts: p.site.hosts, Domain: p.cookie.Plain.Domain, Path: p.cookie.Plain.Path}
-}
-
-// isRetired reports whether a node is given no weight, which has an effect on a single
-// one too.
-func (p *Policy) isRetired() bool {
-	return slices.Contains(slices.Collect(maps.Values(p.Weights)), 0)
+// shown returns the policy's cookie as browsers are shown it.
+func (p *Policy) shown() *settings.Shown {
+	return &settings.Shown{
+		Form: p.cookie, Scope: affinity.Scope{Hosts: p.site.hosts, Domain: p.cookie.Plain.Domain, Path: p.cookie.Plain.Path},
+		Keys: p.keys, Pool: p.pool,
+	}
 }
 
 // dialsOf returns the addresses of a proxy's upstreams.

@@ -52,3 +52,15 @@ func mask(address []byte, bits int) {
 		}
 	}
 }
+
+// HashOf returns a hash of a field's values, 0 if there are none.
+func HashOf(values []string) uint64 {
+	if len(values) == 0 {
+		return 0
+	}
+	digest := xxhash.New()
+	for _, value := range values {
+		_, _ = digest.WriteString(value) // which never fails
+	}
+	return digest.Sum64()
+}

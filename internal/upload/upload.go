@@ -1,4 +1,6 @@
-package tigergraph
+// Package upload reads the rest of an upload whose answer came before its end, so that
+// clients which send everything first get that answer.
+package upload
 
 import (
 	"io"
@@ -18,27 +20,27 @@ const (
 	drainPause = 5 * time.Second
 )
 
-// upload is a request's body of HTTP/1.1 that may not be read to its end. A client
+// Upload is a request's body of HTTP/1.1 that may not be read to its end. A client
 // that sends everything before it looks at the answer, as most libraries do, gets none
 // if the connection is closed in the middle, but an error: so the rest is read, and
 // thrown away.
-type upload struct {
+type Upload struct {
 	io.ReadCloser
 	ended, closed atomic.Bool
 }
 
-// keepUpload puts an upload in place of a request's body, nil if it is not worth it.
-func keepUpload(r *http.Request) *upload {
+// Keep puts an upload in place of a request's body, nil if it is not worth it.
+func Keep(r *http.Request) *Upload {
 	if r.ProtoMajor != 1 || r.Body == nil || r.Body == http.NoBody || r.ContentLength >= 0 && r.ContentLength <= fewBytes {
 		return nil
 	}
-	body := &upload{ReadCloser: r.Body}
+	body := &Upload{ReadCloser: r.Body}
 	r.Body = body
 	return body
 }
 
 // Read reads from the client.
-func (u *upload) Read(p []byte) (int, error) {
+func (u *Upload) Read(p []byte) (int, error) {
 	if u.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
@@ -50,13 +52,13 @@ func (u *upload) Read(p []byte) (int, error) {
 }
 
 // Close ends reading for the proxy. The server closes the body itself.
-func (u *upload) Close() error {
+func (u *Upload) Close() error {
 	u.closed.Store(true)
 	return nil
 }
 
-// drain reads what is left once the answer is written.
-func (u *upload) drain(w http.ResponseWriter) {
+// Drain reads what is left once the answer is written.
+func (u *Upload) Drain(w http.ResponseWriter) {
 	if u.ended.Load() {
 		return
 	}
@@ -87,4 +89,4 @@ func (u *upload) drain(w http.ResponseWriter) {
 }
 
 // Interface guards
-var _ io.ReadCloser = (*upload)(nil)
+var _ io.ReadCloser = (*Upload)(nil)
