@@ -205,6 +205,9 @@ func unmarshalFallback(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	}
 	name := d.Val()
 	id := "http.reverse_proxy.selection_policies." + name
+	if name == "tigergraph" {
+		return nil, errors.New("fallback: it is for another policy than 'tigergraph', such as 'least_conn'")
+	}
 	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
 		return nil, locatedError{fmt.Errorf("fallback: %w", err)}

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
 )
 
 func init() {
@@ -319,7 +320,8 @@ func (v *directive) explain(err error) error {
 		if strings.HasPrefix(err.Error(), "unrecognized subdirective "+name+",") {
 			d := caddyfile.NewDispenser(segments[0])
 			d.Next()
-			return d.Errf("unrecognized option '%s': expected an option of 'lb_policy tigergraph' or a subdirective of reverse_proxy", name)
+			return d.Errf("unrecognized option '%s': %s", name, spelling.Hint(name, spelling.PolicyOptions,
+				"expected an option of 'lb_policy tigergraph' or a subdirective of reverse_proxy"))
 		}
 	}
 	return err

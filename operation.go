@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
 
@@ -176,11 +176,11 @@ func (a *App) find(name string) (*fleet.Node, error) {
 	case err == nil && len(found) == 1:
 		return nodes[found[0]], nil
 	case err == nil || errors.As(err, &ambiguous):
-		return nil, refuse(http.StatusNotFound, "there are several nodes %q; expected one of %s", name, strings.Join(known, ", "))
+		return nil, refuse(http.StatusNotFound, "there are several nodes %q; expected one of %s", name, spelling.List(known))
 	case errors.As(err, &unknown) && len(known) == 0:
 		return nil, refuse(http.StatusNotFound, "there is no node %q; the configuration has none", name)
 	case errors.As(err, &unknown):
-		return nil, refuse(http.StatusNotFound, "there is no node %q; expected one of %s", name, strings.Join(known, ", "))
+		return nil, refuse(http.StatusNotFound, "there is no node %q; expected one of %s", name, spelling.List(known))
 	}
 	return nil, refuse(http.StatusNotFound, "there is no such node: %w", err)
 }

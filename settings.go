@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
 )
 
 // What the policy chooses where the user does not.
@@ -301,7 +302,7 @@ func (p *Policy) completeNodes(upstreams reverseproxy.UpstreamPool) error {
 			return []string{unknown.Node}, nil
 		}
 		if errors.As(err, &unknown) {
-			return nil, fmt.Errorf("%s: '%s' is not an upstream; the upstreams are %s", option, node, strings.Join(unknown.Nodes, ", "))
+			return nil, fmt.Errorf("%s: '%s' is not an upstream; the upstreams are %s", option, node, spelling.List(unknown.Nodes))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
