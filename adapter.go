@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
 
 func init() {
@@ -104,7 +106,7 @@ func checkSite(value string) error {
 		if _, err := netip.ParseAddr(host); host != "" && err != nil && !environment.IsHostName(host) {
 			return fmt.Errorf("'%s' is no host name", site)
 		}
-		if _, err := net.LookupPort("tcp", orDefault(address.Port, "443")); err != nil {
+		if _, err := net.LookupPort("tcp", cmp.Or(address.Port, "443")); err != nil {
 			return fmt.Errorf("'%s': '%s' is no port", site, address.Port)
 		}
 	}
@@ -132,11 +134,11 @@ func checkNodeList(value string) error {
 }
 
 func checkCookieKey(value string) error {
-	if looksLikePlaceholder(value) {
+	if settings.LooksLikePlaceholder(value) {
 		return errors.New("it must be the key itself, for a placeholder in it is not expanded; to read the key from a file, set COOKIE_KEY_FILE to its path (for the previous key PREVIOUS_COOKIE_KEY_FILE)")
 	}
-	if len(value) < shortestKey {
-		return fmt.Errorf("it has %d characters, and must have at least %d; make one with 'openssl rand -hex 32'", len(value), shortestKey)
+	if len(value) < settings.ShortestKey {
+		return fmt.Errorf("it has %d characters, and must have at least %d; make one with 'openssl rand -hex 32'", len(value), settings.ShortestKey)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/cookiekey"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
@@ -25,7 +26,7 @@ type App struct {
 	ctx      caddy.Context
 	logger   *zap.Logger
 	events   *caddyevents.App
-	key      generatedKey
+	key      cookiekey.Key
 	operator fleet.Said
 	fleet    *fleet.Fleet
 	feed     *statuspage.Feed

@@ -4,13 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/options"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
 
 // UnmarshalCaddyfile sets up the policy from Caddyfile tokens. Syntax:
@@ -48,7 +50,7 @@ import (
 // The affinity is given as an argument or as an option, not both.
 func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the policy's name
-	seen := make(given)
+	seen := make(options.Given)
 	if d.NextArg() {
 		seen["affinity"] = true
 		if err := p.unmarshalAffinity(d); err != nil {
@@ -56,7 +58,7 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	var reads, clash caddyfile.Token // options that only others, or their lack, make wrong
-	err := eachOption(d, seen, []string{"weight", "standby"}, func(option string) error {
+	err := options.Each(d, seen, []string{"weight", "standby"}, func(option string) error {
 		at := d.Token()
 		if err := p.unmarshalOption(d, option); err != nil {
 			return err
@@ -64,12 +66,12 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch {
 		case option == "standby_reads":
 			reads = at
-		case p.checkNames() == nil:
+		case p.plain().CheckNames() == nil:
 			clash = caddyfile.Token{}
 		case clash.Line == 0:
 			clash = at
 		}
-		return p.check()
+		return p.plain().Check()
 	})
 	if located := (locatedError{}); errors.As(err, &located) {
 		return err
@@ -77,7 +79,7 @@ func (p *Policy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return d.WrapErr(err)
 	}
-	if err := p.checkWhole(); err != nil {
+	if err := p.plain().CheckWhole(); err != nil {
 		if clash.Line == 0 {
 			clash = reads
 		}
@@ -115,25 +117,25 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 	case "spread":
 		p.Spread, err = spreadArgument(d)
 	case "cluster":
-		p.Cluster, err = argument(d, option)
+		p.Cluster, err = options.Argument(d, option)
 	case "standby":
 		err = p.unmarshalStandby(d)
 	case "standby_reads":
 		p.StandbyReads = true
-		err = noArgument(d, option)
+		err = options.NoArgument(d, option)
 	case "backup":
-		p.Backup, err = nodeArguments(d, option)
+		p.Backup, err = options.Nodes(d, option)
 	case "drain":
-		p.Drain, err = nodeArguments(d, option)
+		p.Drain, err = options.Nodes(d, option)
 	case "slow_start":
 		p.SlowStart, err = durationArgument(d, option)
 	case "fail_closed":
 		p.FailClosed = true
-		err = noArgument(d, option)
+		err = options.NoArgument(d, option)
 	case "health_check":
 		err = p.unmarshalHealthCheck(d)
 	default:
-		err = unknownOptionError(option)
+		err = options.UnknownError(option)
 	}
 	return err
 }
@@ -141,16 +143,16 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 // unmarshalAffinity reads the affinity, at whose first word d stands.
 func (p *Policy) unmarshalAffinity(d *caddyfile.Dispenser) error {
 	p.Affinity = d.Val()
-	if err := checkAffinity(p.Affinity); err != nil {
+	if err := settings.CheckAffinity(p.Affinity); err != nil {
 		return err
 	}
-	if p.Affinity == byHeader && d.NextArg() {
+	if p.Affinity == settings.ByHeader && d.NextArg() {
 		p.Header = d.Val()
 	}
 	if d.NextArg() {
 		return fmt.Errorf("unexpected argument '%s' after the affinity '%s'", d.Val(), p.Affinity)
 	}
-	return p.check()
+	return p.plain().Check()
 }
 
 // unmarshalCaddyfile reads the block of the option 'cookie'.
@@ -158,11 +160,11 @@ func (c *Cookie) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return fmt.Errorf("cookie takes a block of options, not the argument '%s'", d.Val())
 	}
-	err := eachOption(d, make(given), nil, func(option string) error {
+	err := options.Each(d, make(options.Given), nil, func(option string) error {
 		if err := c.unmarshalOption(d, option); err != nil {
 			return err
 		}
-		return c.check()
+		return c.plain().Check()
 	})
 	if err != nil {
 		return fmt.Errorf("cookie: %w", err)
@@ -173,41 +175,36 @@ func (c *Cookie) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (c *Cookie) unmarshalOption(d *caddyfile.Dispenser, option string) (err error) {
 	switch option {
 	case "name":
-		c.Name, err = argument(d, option)
+		c.Name, err = options.Argument(d, option)
 	case "secret":
-		if c.Secrets = d.RemainingArgs(); len(c.Secrets) == 0 {
-			err = errors.New("secret needs a value")
-		}
+		c.Secrets, err = options.Secrets(d)
 	case "lifetime":
 		c.Lifetime, err = durationArgument(d, option)
 		if err == nil {
-			err = checkLifetime(time.Duration(c.Lifetime))
+			err = settings.CheckLifetime(time.Duration(c.Lifetime))
 		}
 	case "persistent":
 		c.Persistent = true
-		err = noArgument(d, option)
+		err = options.NoArgument(d, option)
 	case "domain":
-		c.Domain, err = argument(d, option)
+		c.Domain, err = options.Argument(d, option)
 	case "path":
-		c.Path, err = argument(d, option)
+		c.Path, err = options.Argument(d, option)
 	case "same_site":
-		c.SameSite, err = argument(d, option)
+		c.SameSite, err = options.Argument(d, option)
 	default:
-		err = fmt.Errorf("unrecognized option '%s'", option)
+		err = options.UnknownError(option)
 	}
 	return err
 }
 
 // unmarshalFallback reads the option 'fallback', a policy with its own syntax.
 func unmarshalFallback(d *caddyfile.Dispenser) (json.RawMessage, error) {
-	if !d.NextArg() {
-		return nil, errors.New("fallback needs the name of a selection policy")
+	name, err := options.Fallback(d)
+	if err != nil {
+		return nil, err
 	}
-	name := d.Val()
 	id := "http.reverse_proxy.selection_policies." + name
-	if name == "tigergraph" {
-		return nil, errors.New("fallback: it is for another policy than 'tigergraph', such as 'least_conn'")
-	}
 	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
 		return nil, locatedError{fmt.Errorf("fallback: %w", err)}
@@ -221,17 +218,9 @@ func unmarshalFallback(d *caddyfile.Dispenser) (json.RawMessage, error) {
 
 // unmarshalWeight reads the weight of one node.
 func (p *Policy) unmarshalWeight(d *caddyfile.Dispenser) error {
-	words := d.RemainingArgs()
-	if len(words) != 2 {
-		return errors.New("weight needs a node and a number")
-	}
-	node := words[0]
-	weight, err := strconv.Atoi(words[1])
+	node, weight, err := options.Weight(d, p.Weights, settings.MostWeight)
 	if err != nil {
-		return fmt.Errorf("the weight of '%s' must be from 0 to %d, not '%s'", node, mostWeight, words[1])
-	}
-	if _, twice := p.Weights[node]; twice {
-		return fmt.Errorf("the weight of '%s' is already specified", node)
+		return err
 	}
 	if p.Weights == nil {
 		p.Weights = make(map[string]int)
@@ -242,7 +231,7 @@ func (p *Policy) unmarshalWeight(d *caddyfile.Dispenser) error {
 
 // spreadArgument reads the services whose requests are spread.
 func spreadArgument(d *caddyfile.Dispenser) ([]string, error) {
-	value, err := argument(d, "spread")
+	value, err := options.Argument(d, "spread")
 	switch {
 	case err != nil:
 		return nil, err
@@ -254,33 +243,23 @@ func spreadArgument(d *caddyfile.Dispenser) ([]string, error) {
 
 // unmarshalStandby reads another cluster.
 func (p *Policy) unmarshalStandby(d *caddyfile.Dispenser) error {
-	words := d.RemainingArgs()
-	if len(words) < 2 {
-		return errors.New("standby needs the name of a cluster and its nodes, as in 'standby dr m4 m5 m6'")
+	name, nodes, err := options.Standby(d)
+	if err == nil {
+		p.Standby = append(p.Standby, Standby{Name: name, Nodes: nodes})
 	}
-	p.Standby = append(p.Standby, Standby{Name: words[0], Nodes: words[1:]})
-	return nil
-}
-
-// nodeArguments reads the nodes of an option.
-func nodeArguments(d *caddyfile.Dispenser, option string) ([]string, error) {
-	nodes := d.RemainingArgs()
-	if len(nodes) == 0 {
-		return nil, fmt.Errorf("%s needs at least one node", option)
-	}
-	return nodes, nil
+	return err
 }
 
 // unmarshalHealthCheck reads the option 'health_check', a module with its own
 // syntax or 'off'.
 func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
-	name := "services"
-	if d.NextArg() {
-		name = d.Val()
+	name, err := options.Check(d)
+	if err != nil {
+		return err
 	}
 	if name == off {
 		p.HealthCheckOff = true
-		if err := noArgument(d, "health_check off"); err != nil {
+		if err := options.NoArgument(d, "health_check off"); err != nil {
 			return err
 		}
 		if d.NextBlock(d.Nesting()) {
@@ -301,15 +280,21 @@ func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// durationArgument reads a duration as Caddy writes it.
+func durationArgument(d *caddyfile.Dispenser, option string) (caddy.Duration, error) {
+	duration, err := options.Duration(d, option, caddy.ParseDuration)
+	return caddy.Duration(duration), err
+}
+
 // prefixArgument reads a number of leading bits.
 func prefixArgument(d *caddyfile.Dispenser, option string, most int) (int, error) {
-	text, err := argument(d, option)
+	bits, err := options.Bits(d, option, most)
 	if err != nil {
 		return 0, err
 	}
-	bits, err := strconv.Atoi(text)
-	if err != nil {
-		return 0, fmt.Errorf("%s must be a number of bits from 1 to %d, not '%s'", option, most, text)
-	}
-	return bits, checkPrefix(option, bits, most)
+	return bits, settings.CheckPrefix(option, bits, most)
 }
+
+// locatedError is an error that names its line already, as those of other
+// modules' parsers do.
+type locatedError struct{ error }

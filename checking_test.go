@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,10 +15,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
@@ -359,36 +364,75 @@ func TestProbersAreGivenUpExactlyOnce(t *testing.T) {
 	})
 }
 
+// seriesOfNode returns the series that metrics have of a node.
+func seriesOfNode(t *testing.T, node string, metrics ...prometheus.Collector) iter.Seq[*dto.Metric] {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(metrics...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(*dto.Metric) bool) {
+		for _, family := range families {
+			for _, metric := range family.Metric {
+				if slices.ContainsFunc(metric.Label, func(l *dto.LabelPair) bool {
+					return l.GetName() == "node" && l.GetValue() == node
+				}) && !yield(metric) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // A series that is made after the last prober has ended would stay for ever.
 func TestALateResultIsNotCounted(t *testing.T) {
-	count := func() int {
-		total := 0
-		for _, node := range []string{"late:1"} {
-			total += probesTotal.DeletePartialMatch(map[string]string{"node": node})
-			total += transitionsTotal.DeletePartialMatch(map[string]string{"node": node})
-		}
-		return total
-	}
+	count := func() int { return len(slices.Collect(seriesOfNode(t, "late:1", probesTotal, transitionsTotal))) }
 	labelled.add("late:1")
-	countProbe("late:1", "gui", true, time.Millisecond)
-	countTransition("late:1", "gui", "up")
+	countProbe("late:1", service.GUI, true, time.Millisecond)
+	countTransition("late:1", service.GUI, "up")
 	if made := count(); made != 2 {
 		t.Errorf("%d series of a node that is probed, want 2", made)
 	}
 	labelled.remove("late:1")
-	countProbe("late:1", "gui", true, time.Millisecond)
-	countTransition("late:1", "gui", "up")
+	countProbe("late:1", service.GUI, true, time.Millisecond)
+	countTransition("late:1", service.GUI, "up")
 	if made := count(); made != 0 {
 		t.Errorf("%d series of a node that is not probed any more", made)
 	}
 }
 
+func TestNothingIsLeftOfTheRequestsToANodeThatLeft(t *testing.T) {
+	counters := newRequestCounters("left:1")
+	count := func() int {
+		return len(slices.Collect(seriesOfNode(t, "left:1", requestsTotal, requestDuration, retriesTotal)))
+	}
+	for s := range service.Count {
+		counters.countAnswer(s, http.StatusOK, time.Millisecond)
+		counters.countAnswer(s, 799, time.Millisecond)
+		counters.count(s, response.Failed)
+		counters.countRetry(s)
+	}
+	if made, want := count(), 5*int(service.Count); made != want {
+		t.Errorf("%d series of a node that is asked, want %d", made, want)
+	}
+	counters.leave(counters.forget)
+	counters.countAnswer(service.GUI, http.StatusNotFound, time.Millisecond)
+	if left := count(); left != 0 {
+		t.Errorf("%d series of a node that left", left)
+	}
+}
+
 func TestALargeClusterHasTimesOfSlowNodesAlone(t *testing.T) {
-	times := func(node string) int {
-		return probeDuration.DeletePartialMatch(map[string]string{"node": node})
+	times := func(node string) (observed uint64) {
+		for metric := range seriesOfNode(t, node, probeDuration) {
+			observed += metric.GetHistogram().GetSampleCount()
+		}
+		return observed
 	}
 	labelled.add("few:1")
-	countProbe("few:1", "gui", true, time.Millisecond)
+	countProbe("few:1", service.GUI, true, time.Millisecond)
 	if times("few:1") != 1 {
 		t.Error("a node of a small cluster has no times")
 	}
@@ -396,14 +440,14 @@ func TestALargeClusterHasTimesOfSlowNodesAlone(t *testing.T) {
 		labelled.add(fmt.Sprintf("many:%d", i))
 	}
 	for _, took := range []time.Duration{time.Second, time.Millisecond} { // the first says nothing
-		countProbe("many:1", "gui", true, took)
+		countProbe("many:1", service.GUI, true, took)
 	}
 	if times("many:1") != 0 {
 		t.Error("a node that is not slow has times")
 	}
-	for _, took := range []time.Duration{time.Second, time.Millisecond} {
-		countProbe("many:1", "gui", true, took)
-		if times("many:1") != 1 {
+	for i, took := range []time.Duration{time.Second, time.Millisecond} {
+		countProbe("many:1", service.GUI, true, took)
+		if times("many:1") != uint64(i+1) {
 			t.Errorf("the %s of a node that is slow are not told", took)
 		}
 	}
@@ -465,7 +509,7 @@ func TestACookieOfANodeThatIsForgottenMeanwhileIsMissing(t *testing.T) {
 		t.Fatal("the node is not forgotten")
 	}
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	r.Header.Set("Cookie", p.cookie.name+"="+before.tokens.Current(gone.index)+"; "+p.cookie.name+"=bogus")
+	r.Header.Set("Cookie", p.cookie.Name+"="+before.tokens.Current(gone.index)+"; "+p.cookie.Name+"=bogus")
 	c := call{policy: p, pool: pool, roster: before, request: r}
 	if found := c.cutCookies(); found.place != balance.None || !found.several {
 		t.Errorf("%+v", found)

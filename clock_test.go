@@ -6,13 +6,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 )
 
 // The wall clock of an edge may be wrong, and then right.
 func TestTokensFollowAClockThatJumps(t *testing.T) {
 	const lifetime = 24 * time.Hour
-	p := &Policy{app: &App{fleet: fleet.New(fleetSeries{})}, cookie: &cookieSettings{name: "n", lifetime: lifetime}, keys: [][]byte{[]byte("key")}}
+	p := &Policy{app: &App{fleet: fleet.New(fleetSeries{})}, cookie: &affinity.Form{Name: "n", Lifetime: lifetime}, keys: [][]byte{[]byte("key")}}
 	p.roster.Store(new(roster))
 	p.rosterFor(reverseproxy.UpstreamPool{{Dial: "m1:14240"}, {Dial: "m2:14240"}})
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)

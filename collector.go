@@ -135,7 +135,8 @@ func (fleetSeries) NodeJoined(address string) (attached any) {
 
 // NodeLeft implements fleet.Observer.
 func (fleetSeries) NodeLeft(n *fleet.Node) {
-	n.Attached.(*requestCounters).leave(forgetSelections, forgetRequests)
+	counters := n.Attached.(*requestCounters)
+	counters.leave(counters.forget)
 }
 
 // ProberJoined implements fleet.Observer.

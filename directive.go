@@ -15,7 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/lookup"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/options"
 )
 
 func init() {
@@ -160,7 +161,7 @@ func (v *directive) split(d *caddyfile.Dispenser) error {
 func isPolicyOption(word string) bool {
 	d := caddyfile.NewDispenser([]caddyfile.Token{{Text: word}})
 	d.Next()
-	return !errors.As(new(Policy).unmarshalOption(d, word), new(unknownOptionError))
+	return !errors.As(new(Policy).unmarshalOption(d, word), new(options.UnknownError))
 }
 
 // addNode completes the address of a node, or of each node of a range of ports, and
@@ -301,10 +302,11 @@ func (v *directive) proxy(h httpcaddyfile.Helper, policy *Policy) (*reverseproxy
 		return nil, err
 	}
 	if proxy.DynamicUpstreamsRaw != nil {
-		sources, err := wrapSources(proxy.DynamicUpstreamsRaw)
+		flat, err := lookup.Flatten(proxy.DynamicUpstreamsRaw)
 		if err != nil {
 			return nil, err
 		}
+		sources := &Upstreams{SourcesRaw: flat}
 		for _, standby := range policy.Standby {
 			sources.Nodes = append(sources.Nodes, standby.Nodes...)
 		}
@@ -320,8 +322,7 @@ func (v *directive) explain(err error) error {
 		if strings.HasPrefix(err.Error(), "unrecognized subdirective "+name+",") {
 			d := caddyfile.NewDispenser(segments[0])
 			d.Next()
-			return d.Errf("unrecognized option '%s': %s", name, spelling.Hint(name, spelling.PolicyOptions,
-				"expected an option of 'lb_policy tigergraph' or a subdirective of reverse_proxy"))
+			return d.Errf("unrecognized option '%s': %s", name, options.Hint(name))
 		}
 	}
 	return err

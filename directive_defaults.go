@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -114,13 +115,13 @@ func (v *directive) completeTransport(proxy *reverseproxy.Handler) error {
 
 // completeSettings fills in what both of them have.
 func (v *directive) completeSettings(transport *reverseproxy.HTTPTransport) {
-	transport.DialTimeout = orDefault(transport.DialTimeout, defaultDialTimeout)
+	transport.DialTimeout = cmp.Or(transport.DialTimeout, defaultDialTimeout)
 	if transport.KeepAlive == nil {
 		transport.KeepAlive = new(reverseproxy.KeepAlive)
 	}
 	if keepAlive := transport.KeepAlive; keepAlive.Enabled == nil || *keepAlive.Enabled {
-		keepAlive.IdleConnTimeout = orDefault(keepAlive.IdleConnTimeout, defaultKeepAlive)
-		keepAlive.MaxIdleConnsPerHost = orDefault(keepAlive.MaxIdleConnsPerHost, defaultIdleConnections)
+		keepAlive.IdleConnTimeout = cmp.Or(keepAlive.IdleConnTimeout, defaultKeepAlive)
+		keepAlive.MaxIdleConnsPerHost = cmp.Or(keepAlive.MaxIdleConnsPerHost, defaultIdleConnections)
 	}
 	isCompression := func(token caddyfile.Token) bool { return token.Text == "compression" }
 	if transport.Compression == nil && !slices.ContainsFunc(slices.Concat(v.given["transport"]...), isCompression) {
@@ -136,7 +137,7 @@ func completeFields(transport *Transport, given *headers.Handler) {
 		operations = given.Request
 	}
 	if !mentions(operations, clientIPHeader) {
-		transport.ClientIPHeader = orDefault(transport.ClientIPHeader, clientIPHeader)
+		transport.ClientIPHeader = cmp.Or(transport.ClientIPHeader, clientIPHeader)
 	}
 	if !mentions(operations, "Via") {
 		transport.NoVia = true

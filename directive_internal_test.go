@@ -3,11 +3,11 @@ package tigergraph
 import (
 	"testing"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/options"
 )
 
 func TestTheOptionsThatAreSuggestedExist(t *testing.T) {
-	for _, option := range spelling.PolicyOptions {
+	for _, option := range options.OfPolicy {
 		if !isPolicyOption(option) {
 			t.Errorf("the policy has no option %q", option)
 		}

@@ -93,7 +93,7 @@
 //   - the history of changes and all metrics of nodes that are still used;
 //   - the key of the cookies, which is in the storage too.
 //
-// All but the answers of dynamic sources and the key is one value, a Fleet of
+// All but the answers of dynamic sources is one value, a Fleet of
 // internal/fleet, which goes with the last configuration that uses it. A node that no
 // configuration uses any more goes with its prober and its series. Requests outlive
 // their configuration, so what they read stays readable after Cleanup.
@@ -112,7 +112,7 @@
 //  4. Node.mu and Said.mu in internal/fleet.
 //  5. Prober.mu and then watch.mu in internal/health.
 //  6. Those that are held for a moment and take no other: history, outbox, live apps,
-//     companies, counters of metrics, generatedKey.
+//     companies, counters of metrics, the key of the cookies.
 //
 // Caddy's usage pools have locks of their own. They are called with App.mu held, and
 // so nothing that they make or destroy may take it.

@@ -71,7 +71,7 @@ func (p *Policy) enroll(pool reverseproxy.UpstreamPool) *roster {
 func newMember(p *Policy, n *fleet.Node, dial string, index int) *member {
 	m := &member{
 		Node: n, dial: dial, index: index, seed: affinity.Seed(n.Address), label: n.Address,
-		weight: 1, backup: slices.Contains(p.Backup, dial), cluster: slices.Index(p.clusters(), p.clusterOf(dial)),
+		weight: 1, backup: slices.Contains(p.Backup, dial), cluster: p.plain().IndexOf(dial),
 	}
 	if weight, set := p.Weights[dial]; set {
 		m.weight = float64(weight)
@@ -107,11 +107,7 @@ func (p *Policy) acquireProber(m *member) {
 		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
 		return
 	}
-	key, kin, err := p.proberKeys(m.Address)
-	if err != nil {
-		p.logger.Warn("node cannot be checked", zap.String("node", m.dial), zap.Error(err))
-		return
-	}
+	key, kin := p.proberSettings.keys(m.Address)
 	checker := p.checker
 	m.dialInfo = node
 	m.prober = p.app.fleet.Prober(m.Address, key, kin, func(s service.Service) bool {

@@ -211,7 +211,7 @@ func (w *responseWriter) adjust(status int) {
 		response.Secure(header["Set-Cookie"])
 	}
 	switch {
-	case policy == nil || policy.cookie == nil || !response.Has(header["Set-Cookie"], policy.cookie.name):
+	case policy == nil || policy.cookie == nil || !response.Has(header["Set-Cookie"], policy.cookie.Name):
 	case status == http.StatusBadGateway || status == http.StatusGatewayTimeout, choseDown(w.request):
 		takeBackCookie(header, policy)
 	default:
@@ -271,14 +271,14 @@ func takeBackRetryAfter(header http.Header) {
 // than the one that was chosen, or to none: a node's own, or those of another edge
 // behind this one.
 func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure bool) {
-	if !response.Has(header["Set-Cookie"], p.cookie.name) {
+	if !response.Has(header["Set-Cookie"], p.cookie.Name) {
 		return
 	}
 	chosen, roster := chosenFor(r), p.roster.Load()
-	stale := sync.OnceValue(func() []string { return p.cookie.stale(r, secure) })
+	stale := sync.OnceValue(func() []string { return p.staleCookies(r, secure) })
 	found := false
 	kept := slices.DeleteFunc(header["Set-Cookie"], func(line string) bool {
-		value, ours := affinity.SetCookieValue(line, p.cookie.name)
+		value, ours := affinity.SetCookieValue(line, p.cookie.Name)
 		switch {
 		case !ours, value == "" && slices.Contains(stale(), line):
 			return false

@@ -1,11 +1,10 @@
 package tigergraph
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/options"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -100,11 +100,11 @@ func (s *Services) Provision(caddy.Context) error {
 		return err
 	}
 	s.plan = ProbePlan{
-		Interval:      orDefault(time.Duration(s.Interval), 2*time.Second),
-		Timeout:       orDefault(time.Duration(s.Timeout), 2*time.Second),
+		Interval:      cmp.Or(time.Duration(s.Interval), 2*time.Second),
+		Timeout:       cmp.Or(time.Duration(s.Timeout), 2*time.Second),
 		Jitter:        10,
-		Passes:        orDefault(s.Passes, 2),
-		Fails:         orDefault(s.Fails, 3),
+		Passes:        cmp.Or(s.Passes, 2),
+		Fails:         cmp.Or(s.Fails, 3),
 		StartChecking: s.Start == "checking",
 	}
 	if s.Jitter != nil {
@@ -137,9 +137,9 @@ func (s *Services) Provision(caddy.Context) error {
 // paths returns each service's path or its default.
 func (s *Services) paths() [service.Count]string {
 	return [service.Count]string{
-		service.GUI:    orDefault(s.GUI, "/api/ping"),
-		service.GSQL:   orDefault(s.GSQL, olderGSQL),
-		service.RESTPP: orDefault(s.RESTPP, "/restpp/echo"),
+		service.GUI:    cmp.Or(s.GUI, "/api/ping"),
+		service.GSQL:   cmp.Or(s.GSQL, olderGSQL),
+		service.RESTPP: cmp.Or(s.RESTPP, "/restpp/echo"),
 	}
 }
 
@@ -222,7 +222,7 @@ func (s *Services) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("unexpected argument '%s' after '%s'", d.Val(), "health_check services")
 	}
-	err := eachOption(d, make(given), []string{"header"}, func(option string) error {
+	err := options.Each(d, make(options.Given), []string{"header"}, func(option string) error {
 		if err := s.unmarshalOption(d, option); err != nil {
 			return err
 		}
@@ -241,40 +241,41 @@ func (s *Services) unmarshalOption(d *caddyfile.Dispenser, option string) (err e
 	case "timeout":
 		s.Timeout, err = positiveDurationArgument(d, option)
 	case "jitter":
-		var text string
-		if text, err = argument(d, option); err != nil {
-			break
+		var percent int
+		if percent, err = options.Percent(d, option); err == nil {
+			s.Jitter = &percent
 		}
-		percent, parseErr := strconv.Atoi(strings.TrimSuffix(text, "%"))
-		if parseErr != nil {
-			return fmt.Errorf("jitter must be a percentage from 0 to 100, not '%s'", text)
-		}
-		s.Jitter = &percent
 	case "passes":
-		s.Passes, err = countArgument(d, option)
+		s.Passes, err = options.Count(d, option)
 	case "fails":
-		s.Fails, err = countArgument(d, option)
+		s.Fails, err = options.Count(d, option)
 	case "gui":
-		s.GUI, err = argument(d, option)
+		s.GUI, err = options.Argument(d, option)
 	case "restpp":
-		s.RESTPP, err = argument(d, option)
+		s.RESTPP, err = options.Argument(d, option)
 	case "gsql":
-		s.GSQL, err = argument(d, option)
+		s.GSQL, err = options.Argument(d, option)
 	case "header":
-		words := d.RemainingArgs()
-		if len(words) != 2 {
-			return errors.New("header needs a field and a value")
+		var field, value string
+		if field, value, err = options.Header(d); err != nil {
+			return err
 		}
 		if s.Headers == nil {
 			s.Headers = make(http.Header)
 		}
-		s.Headers.Add(words[0], words[1])
+		s.Headers.Add(field, value)
 	case "start":
-		s.Start, err = argument(d, option)
+		s.Start, err = options.Argument(d, option)
 	default:
-		err = fmt.Errorf("unrecognized option '%s'", option)
+		err = options.UnknownError(option)
 	}
 	return err
+}
+
+// positiveDurationArgument reads a duration that is more than 0.
+func positiveDurationArgument(d *caddyfile.Dispenser, option string) (caddy.Duration, error) {
+	duration, err := options.PositiveDuration(d, option, caddy.ParseDuration)
+	return caddy.Duration(duration), err
 }
 
 // Interface guards

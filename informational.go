@@ -35,7 +35,7 @@ func (w *responseWriter) writeInformational(status int) {
 		if policy == nil || policy.cookie == nil {
 			return false
 		}
-		_, named := affinity.SetCookieValue(cookie, policy.cookie.name)
+		_, named := affinity.SetCookieValue(cookie, policy.cookie.Name)
 		return named
 	})
 	if secure {

@@ -71,108 +71,16 @@ const (
 	nativeBuckets = 60
 )
 
-// Of a large cluster, what is of interest about few of its nodes has no series of the
-// others: with more than so many nodes, how long the probes of a service took is told
-// of those that have been slow, and changes of a verdict from the first one on.
-const (
-	mostInDetail = 100
-	slowProbe    = 500 * time.Millisecond
-)
-
-func countProbe(node, checked string, passed bool, took time.Duration) {
-	result := "fail"
-	if passed {
-		result = "pass"
-	}
-	labelled.ifKnown(node, func(l *labelledNode) {
-		probesTotal.WithLabelValues(node, checked, result).Inc()
-		timed, probed := l.timed[checked]
-		if !timed {
-			// All the first ones are made at once, and their slowness is not the node's.
-			// Where everything is slow, it is that of the edge.
-			slow := probed && took >= slowProbe && labelled.timed < mostInDetail
-			if timed = slow || len(labelled.nodes) <= mostInDetail; timed {
-				labelled.timed++
-			}
-			l.timed[checked] = timed
-		}
-		if !timed {
-			return
-		}
-		probeDuration.WithLabelValues(node, checked).Observe(took.Seconds())
-	})
-}
-
-func countTransition(node, checked, to string) {
-	labelled.ifKnown(node, func(*labelledNode) { transitionsTotal.WithLabelValues(node, checked, to).Inc() })
-}
-
-// labelled counts the probers of each address, so that the series of a node that
-// nobody checks any more can be deleted.
-var labelled = labelCount{nodes: make(map[string]*labelledNode)}
-
-type labelCount struct {
-	mu    sync.Mutex
-	nodes map[string]*labelledNode
-	timed int // how many services of nodes have a series of how long probes took
-}
-
-// labelledNode is a node that has series.
-type labelledNode struct {
-	probers int
-	timed   map[string]bool // whether a service that was probed has a series of how long that took
-}
-
-// add notes one more prober, and reports whether the nodes are few.
-func (l *labelCount) add(node string) (few bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.nodes[node] == nil {
-		l.nodes[node] = &labelledNode{timed: make(map[string]bool)}
-	}
-	l.nodes[node].probers++
-	return len(l.nodes) <= mostInDetail
-}
-
-// isFew reports whether the nodes are few.
-func (l *labelCount) isFew() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.nodes) <= mostInDetail
-}
-
-// ifKnown counts something of a node, unless the last prober of it has just ended:
-// a series made now would never be deleted.
-func (l *labelCount) ifKnown(node string, count func(*labelledNode)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if known := l.nodes[node]; known != nil {
-		count(known)
-	}
-}
-
-func (l *labelCount) remove(node string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.nodes[node].probers--; l.nodes[node].probers > 0 {
-		return
-	}
-	for _, timed := range l.nodes[node].timed {
-		if timed {
-			l.timed--
-		}
-	}
-	delete(l.nodes, node)
-	label := prometheus.Labels{"node": node}
-	probesTotal.DeletePartialMatch(label)
-	probeDuration.DeletePartialMatch(label)
-	transitionsTotal.DeletePartialMatch(label)
-}
-
-// forgetSelections deletes the series of a node that no configuration uses.
+// forgetSelections deletes the series of a node that no configuration uses. Like others
+// who delete, it names each: to look through all series for those of a node would take
+// seconds where a thousand nodes leave.
 func forgetSelections(node string) {
-	selectionsTotal.DeletePartialMatch(prometheus.Labels{"node": node})
-	displacedTotal.DeletePartialMatch(prometheus.Labels{"node": node})
+	for s := range service.Count {
+		for why := range balance.Reasons {
+			selectionsTotal.DeleteLabelValues(node, s.String(), why.String())
+		}
+	}
+	displacedTotal.DeleteLabelValues(node)
 }
 
 // selectionCounters are a member's counters of selections, each made when it is
@@ -206,13 +114,13 @@ func (n *nodeSeries) ifKnown(count func()) {
 	}
 }
 
-// leave deletes the series.
-func (n *nodeSeries) leave(forget ...func(node string)) {
+// leave has no more series made, and those that were made forgotten.
+func (n *nodeSeries) leave(forget ...func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.gone = true
 	for _, forget := range forget {
-		forget(n.node)
+		forget()
 	}
 }
 

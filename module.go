@@ -39,7 +39,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
-	a.key.storage, a.key.logger = ctx.Storage(), a.logger
+	a.key.Storage = ctx.Storage()
 	a.operator.Storage, a.operator.Key = wordStorage{ctx.Storage()}, wordPath
 	if running := liveApps.newest(); running != nil {
 		a.operator.Learn(running.operator.Known())

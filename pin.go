@@ -4,6 +4,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -40,7 +43,7 @@ func (c *call) cutCookies() pins {
 	var buffer [4]pinned
 	count, valid := 0, buffer[:0]
 	tokens := c.tokens()
-	left := affinity.CutCookie(values, c.policy.cookie.name, func(value string) {
+	left := affinity.CutCookie(values, c.policy.cookie.Name, func(value string) {
 		count++
 		if tokens == nil || len(valid) == cap(valid) {
 			return
@@ -96,19 +99,19 @@ func (c *call) setCookie(m *member, secure, pinned, several bool) {
 	}
 	// Outside the path of the cookie, a browser cannot show the one that it may have,
 	// and would lose it for another. What it has besides may be a session.
-	if !several && !p.cookie.covers(c.request) && (pinned || len(c.request.Header["Cookie"]) > 0) {
+	if !several && (pinned || len(c.request.Header["Cookie"]) > 0) && !p.covers(c.request) {
 		return
 	}
-	line := p.cookie.lasting(c.roster.cookies[m.index].line(secure), c.roster.tokens.Epoch(), time.Now())
+	line := p.cookie.Lasting(c.roster.cookies[m.index].Line(secure), c.roster.tokens.Epoch(), time.Now())
 	header := c.writer.Header()
 	values := header["Set-Cookie"]
 	if values == nil && !several {
 		header["Set-Cookie"] = []string{line}
 		return
 	}
-	values = affinity.ReplaceCookie(values, p.cookie.name, "")
+	values = affinity.ReplaceCookie(values, p.cookie.Name, "")
 	if several {
-		values = append(values, p.cookie.stale(c.request, secure)...)
+		values = append(values, p.staleCookies(c.request, secure)...)
 	}
 	header["Set-Cookie"] = append(values, line)
 }
@@ -122,9 +125,36 @@ func (c *call) takeBackCookie() {
 
 // takeBackCookie removes a policy's cookie from a response.
 func takeBackCookie(header http.Header, p *Policy) {
-	if values := affinity.ReplaceCookie(header["Set-Cookie"], p.cookie.name, ""); len(values) > 0 {
+	if values := affinity.ReplaceCookie(header["Set-Cookie"], p.cookie.Name, ""); len(values) > 0 {
 		header["Set-Cookie"] = values
 	} else {
 		delete(header, "Set-Cookie")
 	}
+}
+
+// covers reports whether a browser would send the policy's cookie with this request.
+func (p *Policy) covers(r *http.Request) bool {
+	return p.cookie.Plain.Path == "/" || p.cookie.Covers(originalPath(r))
+}
+
+// staleCookies returns lines of Set-Cookie that end the cookies of the policy's name which
+// other settings have made, for an answer to this request. The proxy may have rewritten
+// its host; the browser knows the first one.
+func (p *Policy) staleCookies(r *http.Request, secure bool) (lines []string) {
+	host := r.Host
+	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		if first, found := replacer.GetString("http.request.host"); found {
+			host = first
+		}
+	}
+	return p.cookie.Stale(host, originalPath(r), secure)
+}
+
+// originalPath returns the path of a request as the browser knows it: the site may have
+// rewritten it.
+func originalPath(r *http.Request) string {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
+		return original.URL.EscapedPath()
+	}
+	return r.URL.EscapedPath()
 }

@@ -154,20 +154,20 @@ type Policy struct {
 	site site
 	pool string // names the nodes
 
-	cookie *cookieSettings // nil if the affinity is not by cookie
-	keys   [][]byte        // guarded by mu until the roster holds tokens
+	cookie *affinity.Form // nil if the affinity is not by cookie
+	keys   [][]byte       // guarded by mu until the roster holds tokens
 
 	mu     sync.Mutex // serializes changes of the roster
 	roster atomic.Pointer[roster]
 
-	checker       HealthChecker // nil if the nodes' health is not checked
-	checkSettings json.RawMessage
-	transport     http.RoundTripper // at provisioning: nil if it is the default one
-	startChecking [service.Count]bool
-	keepTimer     *time.Timer // ends the drain of a cluster; guarded by mu
-	owner         *probeOwner // nil unless the probes run; guarded by mu
-	released      bool        // no prober may be acquired any more; guarded by mu
-	warnedOpen    [service.Count]atomic.Bool
+	checker        HealthChecker // nil if the nodes' health is not checked
+	proberSettings proberSettings
+	transport      http.RoundTripper // at provisioning: nil if it is the default one
+	startChecking  [service.Count]bool
+	keepTimer      *time.Timer // ends the drain of a cluster; guarded by mu
+	owner          *probeOwner // nil unless the probes run; guarded by mu
+	released       bool        // no prober may be acquired any more; guarded by mu
+	warnedOpen     [service.Count]atomic.Bool
 
 	// moved is where clients are that were moved; nil if they go back at once.
 	moved *affinity.MovedClients

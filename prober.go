@@ -46,7 +46,7 @@ func (l lease) fields(s service.Service, more ...zap.Field) []zap.Field {
 
 // Probed implements health.Observer.
 func (l lease) Probed(s service.Service, failure error, took time.Duration) {
-	countProbe(l.address, s.String(), failure == nil, took)
+	countProbe(l.address, s, failure == nil, took)
 	if c := l.app.logger.Check(zap.DebugLevel, "probed"); c != nil {
 		c.Write(l.fields(s, zap.Duration("latency", took), zap.Error(failure))...)
 	}
@@ -67,7 +67,7 @@ func (l lease) Changing(s service.Service, change health.Change) {
 
 // Changed implements health.Observer.
 func (l lease) Changed(s service.Service, change health.Change) {
-	countTransition(l.address, s.String(), change.Verdict.String())
+	countTransition(l.address, s, change.Verdict.String())
 	switch change.Verdict {
 	case health.Down:
 		l.app.logger.Warn("node is down", l.fields(s, zap.Int("streak", change.Streak), zap.String("last_error", change.LastError()))...)

@@ -24,10 +24,11 @@ func TestWhatIdentifiesAProber(t *testing.T) {
 	known := fleet.New(fleetSeries{})
 	key := func(address string, transport http.RoundTripper, checker HealthChecker, check string) string {
 		t.Helper()
-		key, _, err := proberKeys(known, address, transport, checker, json.RawMessage(check))
+		settings, err := newProberSettings(known, transport, checker, json.RawMessage(check))
 		if err != nil {
 			t.Fatal(err)
 		}
+		key, _ := settings.keys(address)
 		return key
 	}
 	transport := func(timeout caddy.Duration) *reverseproxy.HTTPTransport {
@@ -60,10 +61,11 @@ func TestWhatAVerdictOfOneProberIsTrueForAnother(t *testing.T) {
 	}
 	kin := func(s settings) [service.Count]string {
 		t.Helper()
-		_, kin, err := proberKeys(known, s.address, s.transport, s.checker, json.RawMessage(s.check))
+		settings, err := newProberSettings(known, s.transport, s.checker, json.RawMessage(s.check))
 		if err != nil {
 			t.Fatal(err)
 		}
+		_, kin := settings.keys(s.address)
 		return kin
 	}
 	transport := func(t reverseproxy.HTTPTransport) http.RoundTripper { return &t }

@@ -12,24 +12,31 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
-// proberKeys returns what identifies a prober: what is checked and how, which is the
-// address, the transport's settings and the check's. Kin is, for each service, what
-// decides whether a verdict of one prober is true for another: all of that but when
-// it is probed and what the results are worth.
-func proberKeys(f *fleet.Fleet, address string, transport http.RoundTripper, checker HealthChecker, check json.RawMessage) (key string, kin [service.Count]string, err error) {
+// proberSettings are what the probers of a policy's nodes have in common, which tells
+// them from those of other policies: the transport's settings and the check's.
+type proberSettings struct {
+	whole string
+	// kin is, for each service, what decides whether a verdict of one prober is true for
+	// another: all of that but when it is probed and what the results are worth.
+	kin [service.Count]string
+}
+
+func newProberSettings(f *fleet.Fleet, transport http.RoundTripper, checker HealthChecker, check json.RawMessage) (proberSettings, error) {
 	settings := []byte("default")
 	if transport != nil {
+		var err error
 		if settings, err = json.Marshal(transport); err != nil {
-			return "", kin, fmt.Errorf("encoding the transport's settings: %w", err)
+			return proberSettings{}, fmt.Errorf("encoding the transport's settings: %w", err)
 		}
 	}
 	number := f.Authorities.Number(authorities(transport))
 	digest := func(transportSettings, checkSettings []byte) string {
 		sum := sha256.New()
-		_, _ = fmt.Fprintf(sum, "%q\n%T\n%s\n%T\n%s\n%d\n", // never fails
-			address, transport, transportSettings, checker, checkSettings, number)
+		_, _ = fmt.Fprintf(sum, "%T\n%s\n%T\n%s\n%d\n", // never fails
+			transport, transportSettings, checker, checkSettings, number)
 		return hex.EncodeToString(sum.Sum(nil))
 	}
+	common := proberSettings{whole: digest(settings, check)}
 	for s := range service.Count {
 		way, what := settings, []byte(check)
 		if httpTransport(transport) != nil {
@@ -38,14 +45,18 @@ func proberKeys(f *fleet.Fleet, address string, transport http.RoundTripper, che
 		if _, ours := checker.(*Services); ours {
 			what = without(check, rhythmSettings(s)...)
 		}
-		kin[s] = s.String() + digest(way, what)
+		common.kin[s] = digest(way, what) + " " + s.String()
 	}
-	return digest(settings, check), kin, nil
+	return common, nil
 }
 
-// proberKeys returns what identifies the prober of a node.
-func (p *Policy) proberKeys(address string) (key string, kin [service.Count]string, err error) {
-	return proberKeys(p.app.fleet, address, p.transport, p.checker, p.checkSettings)
+// keys returns what identifies the prober of a node, and what its verdicts may be true
+// for.
+func (p *proberSettings) keys(address string) (key string, kin [service.Count]string) {
+	for s := range kin {
+		kin[s] = p.kin[s] + " " + address
+	}
+	return p.whole + " " + address, kin
 }
 
 // rhythmSettings are those of the health check `services` that say nothing of how a

@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -9,10 +10,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
 
 // Provision sets up the policy.
@@ -40,7 +42,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 }
 
 func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error {
-	if err := p.checkWhole(); err != nil {
+	if err := p.plain().CheckWhole(); err != nil {
 		return err
 	}
 	app, err := ctx.App("tigergraph")
@@ -50,20 +52,14 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 	p.app = app.(*App)
 	p.logger = ctx.Logger()
 	if p.Affinity == "" {
-		p.Affinity = byCookie
+		p.Affinity = settings.ByCookie
 	}
 	p.hashed = balance.ClientIP
-	if p.Affinity == byHeader {
+	if p.Affinity == settings.ByHeader {
 		p.hashed = balance.Header
 	}
-	p.spreadRESTPP = p.spreads(service.RESTPP)
-	p.prefixes = affinity.Prefixes{IPv4: 32, IPv6: 64}
-	if p.IPv4Prefix != 0 {
-		p.prefixes.IPv4 = p.IPv4Prefix
-	}
-	if p.IPv6Prefix != 0 {
-		p.prefixes.IPv6 = p.IPv6Prefix
-	}
+	plain := p.plain()
+	p.spreadRESTPP, p.prefixes = plain.Spreads(service.RESTPP), plain.Prefixes()
 	if p.FallbackRaw != nil {
 		fallback, err := ctx.LoadModule(p, "FallbackRaw")
 		if err != nil {
@@ -71,22 +67,18 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		}
 		p.fallback = fallback.(reverseproxy.Selector)
 	}
-	if p.Affinity == byCookie {
+	if p.Affinity == settings.ByCookie {
 		cookie := Cookie{}
 		if p.Cookie != nil {
 			cookie = *p.Cookie
 		}
-		cookie.Name = orDefault(cookie.Name, p.defaultCookieName())
-		if p.cookie, p.keys, err = cookie.settings(); err != nil {
+		cookie.Name = cmp.Or(cookie.Name, plain.CookieName())
+		if p.cookie, p.keys, err = cookie.form(); err != nil {
 			return fmt.Errorf("cookie: %w", err)
 		}
 	}
 
-	idle := defaultFailback
-	if p.Failback != nil {
-		idle = time.Duration(*p.Failback)
-	}
-	if idle > 0 {
+	if idle := plain.Idle(); idle > 0 {
 		p.joinMoved(host, idle)
 	}
 
@@ -133,8 +125,13 @@ func (p *Policy) provisionHealthCheck(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("health_check: %T is not a health checker", module)
 	}
-	if p.checkSettings, err = json.Marshal(checker); err != nil {
+	settings, err := json.Marshal(checker)
+	if err != nil {
 		return fmt.Errorf("health_check: encoding its settings: %w", err)
+	}
+	if p.proberSettings, err = newProberSettings(p.app.fleet, p.host.Transport, checker, settings); err != nil {
+		p.logger.Warn("nodes cannot be checked", zap.Error(err))
+		return nil
 	}
 	for s := range service.Count {
 		plan, _ := checker.Plan(s.String())

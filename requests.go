@@ -152,10 +152,16 @@ func read(metric prometheus.Metric) *dto.Metric {
 	return m
 }
 
-// forgetRequests deletes the series of a node that no configuration uses.
-func forgetRequests(node string) {
-	label := prometheus.Labels{"node": node}
-	requestsTotal.DeletePartialMatch(label)
-	requestDuration.DeletePartialMatch(label)
-	retriesTotal.DeletePartialMatch(label)
+// forget deletes the series of a node that no configuration uses.
+func (r *requestCounters) forget() {
+	forgetSelections(r.node)
+	for s := range service.Count {
+		if codes := r.services[s].codes.Load(); codes != nil {
+			for _, known := range *codes {
+				requestsTotal.DeleteLabelValues(r.node, s.String(), known.code.String())
+			}
+		}
+		requestDuration.DeleteLabelValues(r.node, s.String())
+		retriesTotal.DeleteLabelValues(r.node, s.String())
+	}
 }

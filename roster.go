@@ -16,7 +16,7 @@ type roster struct {
 	members []*member // nil where one was forgotten
 	byDial  map[string]*member
 	tokens  *affinity.Tokens // nil until the key is known
-	cookies []cookieLines    // by index of the member
+	cookies []affinity.Lines // by index of the member
 	// active is the cluster that gets requests; kept the one that was before, and
 	// keeps its sessions, -1 if none does.
 	active, kept int

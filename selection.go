@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
 
 // Select chooses the node for a request: which service it is for, which nodes
@@ -104,7 +105,7 @@ func (c *call) suits(i int, pinned bool) bool {
 
 // isSpread reports whether a request without a valid cookie belongs to no node.
 func (c *call) isSpread() bool {
-	return c.policy.Affinity == byNothing ||
+	return c.policy.Affinity == settings.ByNothing ||
 		c.policy.spreadRESTPP && c.service == service.RESTPP && service.IsIndependent(c.request)
 }
 

@@ -22,18 +22,18 @@ func checkAccepted(t *testing.T, p *Policy) {
 		cookie = *p.Cookie
 	}
 	// A secret's placeholder may be unset here.
-	if settings, _, err := cookie.settings(); err == nil {
-		if settings.lifetime < time.Second {
-			t.Errorf("a lifetime of %s", settings.lifetime)
+	if form, _, err := cookie.form(); err == nil {
+		if form.Lifetime < time.Second {
+			t.Errorf("a lifetime of %s", form.Lifetime)
 		}
-		lines := settings.lines("token")
-		for _, line := range []string{lines.plain, lines.secure} {
-			if !strings.HasPrefix(line, settings.name+"=token") || !strings.Contains(line, "HttpOnly") || strings.ContainsAny(line, "\r\n\x00") {
+		lines := form.Lines("token")
+		for _, line := range []string{lines.Plain, lines.Secure} {
+			if !strings.HasPrefix(line, form.Name+"=token") || !strings.Contains(line, "HttpOnly") || strings.ContainsAny(line, "\r\n\x00") {
 				t.Errorf("Set-Cookie: %q", line)
 			}
 		}
-		if !strings.Contains(lines.secure, "; Secure") || strings.Contains(lines.plain, "SameSite=None") {
-			t.Errorf("Set-Cookie: %q over plain HTTP, %q over TLS", lines.plain, lines.secure)
+		if !strings.Contains(lines.Secure, "; Secure") || strings.Contains(lines.Plain, "SameSite=None") {
+			t.Errorf("Set-Cookie: %q over plain HTTP, %q over TLS", lines.Plain, lines.Secure)
 		}
 	}
 	services := new(Services)
@@ -84,7 +84,7 @@ func FuzzPolicyBlock(f *testing.F) {
 			}
 			return
 		}
-		if err := p.check(); err != nil {
+		if err := p.plain().Check(); err != nil {
 			t.Errorf("accepted, and then refused: %v", err)
 		}
 		checkAccepted(t, p)
@@ -115,10 +115,10 @@ func FuzzPolicyJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, config []byte) {
 		p := new(Policy)
-		if json.Unmarshal(config, p) != nil || p.check() != nil {
+		if json.Unmarshal(config, p) != nil || p.plain().Check() != nil {
 			return
 		}
-		if p.Cookie != nil && p.Cookie.check() != nil {
+		if p.Cookie != nil && p.Cookie.plain().Check() != nil {
 			return // which provisioning does
 		}
 		checkAccepted(t, p)

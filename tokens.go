@@ -3,7 +3,10 @@ package tigergraph
 import (
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/cookiekey"
 )
 
 // readyCookies makes the cookies' tokens if their key has to come from storage.
@@ -11,9 +14,13 @@ func (p *Policy) readyCookies() error {
 	if p.cookie == nil || p.roster.Load().tokens != nil {
 		return nil
 	}
-	key, err := p.app.key.load(p.app.ctx)
+	key, kept, err := p.app.key.Load(p.app.ctx, &p.app.fleet.Keys)
 	if err != nil {
 		return err
+	}
+	if kept != nil {
+		p.app.logger.Warn("the cookie key in Caddy's storage cannot be read or kept; the known one stays in force until Caddy is restarted",
+			zap.String("file", cookiekey.Path), zap.Error(kept))
 	}
 	p.mu.Lock()
 	p.keys = [][]byte{key}
@@ -30,13 +37,13 @@ func (p *Policy) renewTokens(now time.Time) time.Duration {
 	if p.keys == nil {
 		return longestRefresh
 	}
-	epoch := affinity.Epoch(now, p.cookie.lifetime)
+	epoch := affinity.Epoch(now, p.cookie.Lifetime)
 	if current := p.roster.Load(); current.tokens == nil || current.tokens.Epoch() != epoch {
 		renewed := *current
 		renewed.issue(p, epoch)
 		p.roster.Store(&renewed)
 	}
-	return affinity.EpochEnd(epoch, p.cookie.lifetime).Sub(now)
+	return affinity.EpochEnd(epoch, p.cookie.Lifetime).Sub(now)
 }
 
 // issue makes the tokens and cookies of an epoch.
@@ -48,10 +55,10 @@ func (r *roster) issue(p *Policy, epoch int64) {
 		}
 	}
 	r.tokens = affinity.NewTokens(p.keys, epoch, addresses)
-	r.cookies = make([]cookieLines, len(r.members))
+	r.cookies = make([]affinity.Lines, len(r.members))
 	for i, m := range r.members {
 		if m != nil {
-			r.cookies[i] = p.cookie.lines(r.tokens.Current(i))
+			r.cookies[i] = p.cookie.Lines(r.tokens.Current(i))
 		}
 	}
 }

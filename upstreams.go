@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/lookup"
 )
 
 func init() {
@@ -48,45 +45,26 @@ type Upstreams struct {
 	sources []*upstreamSource
 }
 
-const (
-	// firstAnswerTimeout is how long requests wait for the first answer of a source.
-	firstAnswerTimeout = 3 * time.Second
-	// lookupTimeout is longer, for resolvers ask a second server after a while.
-	lookupTimeout  = 10 * time.Second
-	lookupRetry    = 5 * time.Second
-	defaultRefresh = time.Minute // Caddy's own
-)
-
 // upstreamSource is one source as one configuration has it.
 type upstreamSource struct {
 	reverseproxy.UpstreamSource
-	name    string
-	refresh time.Duration
-	ctx     context.Context
-	logger  *zap.Logger
-	begun   sync.Once
-	key     string   // of the answers in their pool
-	answers *answers // nil if each request is asked about by itself
-}
-
-// answers are what is known of a source, whatever the configuration is.
-type answers struct {
-	name string
-	// dials are the addresses of the last good answer, nil until there was one.
-	dials  atomic.Pointer[[]string]
-	failed atomic.Bool // the last look-up
-	// first is closed when the first look-up is over, or has taken too long.
-	first    chan struct{}
-	endFirst sync.Once
+	name   string
+	ctx    context.Context
+	logger *zap.Logger
+	key    string         // of the answers in their pool
+	kept   *lookup.Source // nil if each request is asked about by itself
 }
 
 // answersPool holds the answers by the settings of their source, so that a reload
 // while the resolver is away takes no node away either.
 var answersPool = caddy.NewUsagePool()
 
+// pooledAnswers are those of a source in the pool.
+type pooledAnswers struct{ *lookup.Answers }
+
 // Destruct implements caddy.Destructor.
-func (a *answers) Destruct() error {
-	lookupsTotal.DeletePartialMatch(map[string]string{"source": a.name})
+func (a pooledAnswers) Destruct() error {
+	lookupsTotal.DeletePartialMatch(map[string]string{"source": a.Name})
 	return nil
 }
 
@@ -113,13 +91,14 @@ func (u *Upstreams) Provision(ctx caddy.Context) error {
 		if !ok {
 			return fmt.Errorf("sources: %T is not a source of upstreams", module)
 		}
-		s := &upstreamSource{UpstreamSource: source, ctx: ctx, logger: ctx.Logger(), refresh: defaultRefresh}
+		s := &upstreamSource{UpstreamSource: source, ctx: ctx, logger: ctx.Logger()}
 		var common struct {
 			Source  string         `json:"source"`
 			Refresh caddy.Duration `json:"refresh"`
 		}
+		refresh := lookup.DefaultRefresh
 		if err := json.Unmarshal(settings[i], &common); err == nil && common.Refresh > 0 {
-			s.refresh = time.Duration(common.Refresh)
+			refresh = time.Duration(common.Refresh)
 		}
 		s.name = common.Source
 		if named, ok := source.(fmt.Stringer); ok {
@@ -128,9 +107,9 @@ func (u *Upstreams) Provision(ctx caddy.Context) error {
 		if !strings.Contains(string(settings[i]), "{http.") {
 			s.key = string(settings[i])
 			pooled, _, _ := answersPool.LoadOrNew(s.key, func() (caddy.Destructor, error) { // which never fails
-				return &answers{name: s.name, first: make(chan struct{})}, nil
+				return pooledAnswers{lookup.NewAnswers(s.name)}, nil
 			})
-			s.answers = pooled.(*answers)
+			s.kept = lookup.NewSource(pooled.(pooledAnswers).Answers, refresh, s.ask, s)
 		}
 		u.sources = append(u.sources, s)
 	}
@@ -153,7 +132,9 @@ func (u *Upstreams) Cleanup() error {
 // begin has the sources asked from now on.
 func (u *Upstreams) begin() {
 	for _, s := range u.sources {
-		s.begin()
+		if s.kept != nil {
+			s.kept.Begin(s.ctx)
+		}
 	}
 }
 
@@ -179,7 +160,7 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 		}
 	}
 	for _, s := range u.sources {
-		if s.answers == nil {
+		if s.kept == nil {
 			upstreams, err := s.GetUpstreams(r)
 			errs = append(errs, err)
 			for _, upstream := range upstreams {
@@ -187,7 +168,8 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 			}
 			continue
 		}
-		dials, err := s.last(r.Context())
+		s.kept.Begin(s.ctx)
+		dials, err := s.kept.Last(r.Context())
 		errs = append(errs, err)
 		for _, dial := range dials {
 			add(&reverseproxy.Upstream{Dial: dial})
@@ -202,99 +184,41 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 	return all, nil
 }
 
-// last returns the last good answer. Only while nobody knows anything yet, it waits.
-func (s *upstreamSource) last(ctx context.Context) ([]string, error) {
-	s.begin()
-	if dials := s.answers.dials.Load(); dials != nil {
-		return *dials, nil
-	}
-	select {
-	case <-s.answers.first:
-	case <-ctx.Done():
-	}
-	if dials := s.answers.dials.Load(); dials != nil {
-		return *dials, nil
-	}
-	return nil, fmt.Errorf("the source '%s' has given no nodes yet", s.name)
-}
-
-// begin has the source asked in the background, for as long as its configuration is
-// the running one.
-func (s *upstreamSource) begin() {
-	if s.answers == nil {
-		return
-	}
-	s.begun.Do(func() {
-		time.AfterFunc(firstAnswerTimeout, s.answers.endWaiting)
-		go s.keepAsking()
-	})
-}
-
-// endWaiting lets requests wait no longer for the first answer.
-func (a *answers) endWaiting() { a.endFirst.Do(func() { close(a.first) }) }
-
-func (s *upstreamSource) keepAsking() {
-	for {
-		// Caddy's sources keep an answer for their refresh: a moment later it is old.
-		wait := s.refresh + 50*time.Millisecond
-		if !s.ask() {
-			wait = min(wait, lookupRetry)
-		}
-		s.answers.endWaiting()
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-	}
-}
-
-// ask asks the source once, and reports whether it has given nodes.
-func (s *upstreamSource) ask() bool {
-	ctx, cancel := context.WithTimeout(context.WithValue(s.ctx, caddy.ReplacerCtxKey, caddy.NewReplacer()), lookupTimeout)
-	defer cancel()
+// ask asks the source as Caddy does for a request.
+func (s *upstreamSource) ask(ctx context.Context) (dials []string, err error) {
+	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/", http.NoBody)
 	if err != nil {
-		return false
+		return nil, err
 	}
-	upstreams, err := s.nodesFor(r)
-	if s.ctx.Err() != nil {
-		return true // the configuration has ended, and with it the look-up
+	upstreams, err := s.GetUpstreams(r)
+	for _, upstream := range upstreams {
+		dials = append(dials, upstream.Dial)
 	}
-	if err == nil && len(upstreams) == 0 {
-		err = errors.New("the answer has no nodes")
-	}
-	if err != nil {
-		lookupsTotal.WithLabelValues(s.name, "fail").Inc()
-		if !s.answers.failed.Swap(true) {
-			s.logger.Warn("asking for nodes failed; the last answer stays until one succeeds",
-				zap.String("source", s.name), zap.Bool("has_answer", s.answers.dials.Load() != nil), zap.Error(err))
-		}
-		return false
-	}
-	dials := make([]string, len(upstreams))
-	for i, upstream := range upstreams {
-		dials[i] = upstream.Dial
-	}
-	s.answers.dials.Store(&dials)
-	lookupsTotal.WithLabelValues(s.name, "pass").Inc()
-	if s.answers.failed.Swap(false) {
-		s.logger.Info("asking for nodes succeeds again", zap.String("source", s.name), zap.Strings("nodes", dials))
-	}
-	return true
+	return dials, err
 }
 
-// nodesFor asks the source. If it panics, that is a failure as any other: it is asked
-// again.
-func (s *upstreamSource) nodesFor(r *http.Request) (nodes []*reverseproxy.Upstream, err error) {
-	defer func() {
-		if panicked := recover(); panicked != nil {
-			s.logger.Error("asking for nodes panicked; the last answer stays", zap.String("source", s.name),
-				zap.Any("panic", panicked), zap.ByteString("stack", debug.Stack()))
-			nodes, err = nil, errors.New("the source panicked")
-		}
-	}()
-	return s.GetUpstreams(r)
+// Answered implements lookup.Observer.
+func (s *upstreamSource) Answered(nodes []string, again bool) {
+	lookupsTotal.WithLabelValues(s.name, "pass").Inc()
+	if again {
+		s.logger.Info("asking for nodes succeeds again", zap.String("source", s.name), zap.Strings("nodes", nodes))
+	}
+}
+
+// Failed implements lookup.Observer.
+func (s *upstreamSource) Failed(reason error, first, known bool) {
+	lookupsTotal.WithLabelValues(s.name, "fail").Inc()
+	if first {
+		s.logger.Warn("asking for nodes failed; the last answer stays until one succeeds",
+			zap.String("source", s.name), zap.Bool("has_answer", known), zap.Error(reason))
+	}
+}
+
+// Panicked implements lookup.Observer.
+func (s *upstreamSource) Panicked(value any, stack []byte) {
+	s.logger.Error("asking for nodes panicked; the last answer stays", zap.String("source", s.name),
+		zap.Any("panic", value), zap.ByteString("stack", stack))
 }
 
 // UnmarshalCaddyfile sets up the sources. Syntax:
@@ -311,52 +235,13 @@ func (u *Upstreams) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// wrapSources puts the sources of a proxy into one that keeps their answers, and
-// completes their ports.
-func wrapSources(source json.RawMessage) (*Upstreams, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(source, &fields); err != nil {
-		return nil, fmt.Errorf("dynamic: %w", err)
-	}
-	text := func(field string) (value string) {
-		_ = json.Unmarshal(fields[field], &value)
-		return value
-	}
-	wrapped := new(Upstreams)
-	switch text("source") {
-	case "multi", "tigergraph":
-		var several []json.RawMessage
-		if err := json.Unmarshal(fields["sources"], &several); fields["sources"] != nil && err != nil {
-			return nil, fmt.Errorf("dynamic: %w", err)
-		}
-		for _, one := range several {
-			inner, err := wrapSources(one)
-			if err != nil {
-				return nil, err
-			}
-			wrapped.SourcesRaw = append(wrapped.SourcesRaw, inner.SourcesRaw...)
-		}
-		return wrapped, nil
-	case "a":
-		if text("port") == "" {
-			fields["port"] = json.RawMessage(`"` + address.DefaultPort + `"`)
-		}
-		completed, err := json.Marshal(fields)
-		if err != nil {
-			return nil, fmt.Errorf("dynamic: %w", err)
-		}
-		source = completed
-	}
-	wrapped.SourcesRaw = []json.RawMessage{source}
-	return wrapped, nil
-}
-
 // Interface guards
 var (
 	_ caddy.CleanerUpper          = (*Upstreams)(nil)
-	_ caddy.Destructor            = (*answers)(nil)
+	_ caddy.Destructor            = pooledAnswers{}
 	_ caddy.Module                = (*Upstreams)(nil)
 	_ caddy.Provisioner           = (*Upstreams)(nil)
 	_ caddyfile.Unmarshaler       = (*Upstreams)(nil)
+	_ lookup.Observer             = (*upstreamSource)(nil)
 	_ reverseproxy.UpstreamSource = (*Upstreams)(nil)
 )

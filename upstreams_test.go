@@ -10,16 +10,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/lookup"
 )
 
 // resolver is a name server over UDP on loopback.
@@ -102,10 +101,11 @@ func (s *resolver) source(kind, name string) string {
 // dynamicNodes provisions sources as the directive puts them together.
 func dynamicNodes(t *testing.T, source string) (nodes *Upstreams, stop func()) {
 	t.Helper()
-	wrapped, err := wrapSources(json.RawMessage(source))
+	flat, err := lookup.Flatten(json.RawMessage(source))
 	if err != nil {
 		t.Fatal(err)
 	}
+	wrapped := &Upstreams{SourcesRaw: flat}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	if err := wrapped.Provision(ctx); err != nil {
 		t.Fatal(err)
@@ -139,8 +139,8 @@ func (u *Upstreams) askAs(t *testing.T, host string) (nodes []string, took time.
 	return nodes, time.Since(began), err
 }
 
-// failedLookups returns how many look-ups of a source have been counted as failed.
-func failedLookups(t *testing.T, source string) float64 {
+// lookupsWith returns how many look-ups of a source have been counted with a result.
+func lookupsWith(t *testing.T, result, source string) float64 {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(lookupsTotal)
@@ -150,7 +150,7 @@ func failedLookups(t *testing.T, source string) float64 {
 	}
 	for _, family := range families {
 		for _, series := range family.GetMetric() {
-			if labels := series.GetLabel(); labels[0].GetValue() == "fail" && labels[1].GetValue() == source {
+			if labels := series.GetLabel(); labels[0].GetValue() == result && labels[1].GetValue() == source {
 				return series.GetCounter().GetValue()
 			}
 		}
@@ -177,20 +177,21 @@ func TestAResolversSilenceTakesNoNodeAway(t *testing.T) {
 			if got, _, err := nodes.askAs(t, ""); err != nil || !slices.Equal(got, dials) {
 				t.Fatalf("the nodes are %q, %v; want %q", got, err, dials)
 			}
-			failures := func() float64 { return failedLookups(t, nodes.sources[0].name) }
+			count := func(result string) float64 { return lookupsWith(t, result, nodes.sources[0].name) }
 			for what, fail := range map[string]func(){
 				"does not know the name": func() { names.say(dnsmessage.RCodeNameError) },
 				"fails":                  func() { names.say(dnsmessage.RCodeServerFailure) },
 				"knows no address":       func() { names.say(dnsmessage.RCodeSuccess) },
 			} {
-				before := failures()
+				failed := count("fail")
 				fail()
-				until(t, "the look-up fails", func() bool { return failures() > before })
+				until(t, "the look-up fails", func() bool { return count("fail") > failed })
+				passed := count("pass")
 				if got, _, err := nodes.askAs(t, ""); err != nil || !slices.Equal(got, dials) {
 					t.Errorf("when the resolver %s, the nodes are %q, %v", what, got, err)
 				}
 				names.say(dnsmessage.RCodeSuccess, hosts...)
-				until(t, "the look-up succeeds", func() bool { return !nodes.sources[0].answers.failed.Load() })
+				until(t, "the look-up succeeds", func() bool { return count("pass") > passed })
 			}
 			// Silence holds up nobody, neither now nor behind a reload.
 			names.fallSilent()
@@ -231,7 +232,7 @@ func TestTheFirstLookUpHoldsUpRequestsForAShortTime(t *testing.T) {
 		})
 	}
 	requests.Wait()
-	if took := time.Since(began); took > 2*firstAnswerTimeout {
+	if took := time.Since(began); took > 2*lookup.FirstTimeout {
 		t.Errorf("requests waited for %s", took)
 	}
 }
@@ -283,35 +284,4 @@ func TestDynamicSourcesMayBeWrittenWithoutTheDirective(t *testing.T) {
 	if err := new(Upstreams).Provision(ctx); err == nil {
 		t.Error("no source is accepted")
 	}
-}
-
-// panicking is a source that panics until it is mended.
-type panicking struct {
-	asked  atomic.Int32
-	mended atomic.Bool
-}
-
-func (p *panicking) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error) {
-	p.asked.Add(1)
-	if !p.mended.Load() {
-		panic("a bug")
-	}
-	return []*reverseproxy.Upstream{{Dial: "127.0.0.2:14240"}}, nil
-}
-
-func TestASourceThatPanicsIsAskedAgain(t *testing.T) {
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	defer cancel()
-	source := new(panicking)
-	nodes := &Upstreams{sources: []*upstreamSource{{
-		UpstreamSource: source, name: "panicking", refresh: 10 * time.Millisecond, ctx: ctx, logger: zap.NewNop(),
-		answers: &answers{name: "panicking", first: make(chan struct{})},
-	}}}
-	nodes.begin()
-	until(t, "it has panicked twice", func() bool { return source.asked.Load() > 1 })
-	source.mended.Store(true)
-	until(t, "its nodes are known", func() bool {
-		got, _, err := nodes.askAs(t, "")
-		return err == nil && slices.Equal(got, []string{"127.0.0.2:14240"})
-	})
 }

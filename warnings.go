@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/where"
 )
 
@@ -121,7 +122,7 @@ func (p *Policy) warn(w written) {
 		return
 	}
 	for i, key := range p.keys {
-		if len(key) < shortestKey {
+		if len(key) < settings.ShortestKey {
 			p.warnOf("cookie secret", fmt.Sprintf("secret %d has %d characters: somebody might try them all; make one with 'openssl rand -hex 32'", i+1, len(key)))
 		}
 	}
@@ -141,7 +142,7 @@ func (p *Policy) warnOfNodes() {
 	for _, upstream := range p.host.Upstreams {
 		weight, set := p.Weights[upstream.Dial]
 		switch {
-		case p.clusterOf(upstream.Dial) != p.clusters()[0]:
+		case p.plain().ClusterOf(upstream.Dial) != p.clusters()[0]:
 			continue
 		case slices.Contains(p.Drain, upstream.Dial), set && weight == 0:
 			drains++
@@ -234,7 +235,7 @@ func (p *Policy) warnOfRepeating(w written) {
 // warnOfNothing warns of options that have no effect.
 func (p *Policy) warnOfNothing() {
 	none := func(option, why string) { p.warnOf(option, "the option has no effect: "+why) }
-	if p.Affinity == byNothing {
+	if p.Affinity == settings.ByNothing {
 		for option, set := range map[string]bool{
 			"ipv4_prefix": p.IPv4Prefix != 0, "ipv6_prefix": p.IPv6Prefix != 0, "failback": p.Failback != nil, "spread": p.Spread != nil,
 		} {
@@ -264,18 +265,18 @@ func (p *Policy) warnOfNothing() {
 // warnOfSharedCookie warns if a browser can get cookies of one name from two policies
 // that do not understand each other's: each costs it its session with the other.
 func (p *Policy) warnOfSharedCookie(other *Policy) {
-	if p.cookie == nil || other.cookie == nil || p.host == nil || other.host == nil || p.cookie.name != other.cookie.name ||
+	if p.cookie == nil || other.cookie == nil || p.host == nil || other.host == nil || p.cookie.Name != other.cookie.Name ||
 		!p.cookieScope().Meets(other.cookieScope()) {
 		return
 	}
-	fields := []zap.Field{zap.String("cookie", p.cookie.name), zap.String("other_site", other.site.name)}
+	fields := []zap.Field{zap.String("cookie", p.cookie.Name), zap.String("other_site", other.site.name)}
 	if p.pool != other.pool {
 		p.warnOf("cookie name", "another policy with other nodes gives browsers a cookie of the same name, so that each costs the other's users their sessions: "+
 			"write 'cluster <name>' in one of them, or give its cookie another name",
 			append(fields, zap.String("nodes", p.pool), zap.String("other_nodes", other.pool))...)
 		return
 	}
-	if p.cookie.lifetime != other.cookie.lifetime || !slices.EqualFunc(p.keys, other.keys, bytes.Equal) {
+	if p.cookie.Lifetime != other.cookie.Lifetime || !slices.EqualFunc(p.keys, other.keys, bytes.Equal) {
 		p.warnOf("cookie secret", "another policy with the same nodes gives browsers a cookie of the same name, but made with another secret or lifetime, "+
 			"so that each costs the other's users their sessions: write the same in both, or give one of the cookies another name", fields...)
 	}
@@ -283,7 +284,7 @@ func (p *Policy) warnOfSharedCookie(other *Policy) {
 
 // cookieScope returns where browsers show the policy's cookie.
 func (p *Policy) cookieScope() affinity.Scope {
-	return affinity.Scope{Hosts: p.site.hosts, Domain: p.cookie.plain.Domain, Path: p.cookie.plain.Path}
+	return affinity.Scope{Hosts: p.site.hosts, Domain: p.cookie.Plain.Domain, Path: p.cookie.Plain.Path}
 }
 
 // isRetired reports whether a node is given no weight, which has an effect on a single

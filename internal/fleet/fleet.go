@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/asyncquery"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/cookiekey"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/history"
 )
@@ -46,11 +47,14 @@ type Fleet struct {
 	Sessions *affinity.Sessions
 	// Moved is where clients are that had to leave their node.
 	Moved *affinity.Moved
+	// Keys are those of the cookies that were read from storages.
+	Keys cookiekey.Known
 	// Authorities tells probers apart by whom they trust.
 	Authorities Authorities
 
 	observer Observer
 	changes  atomic.Uint64
+	pace     health.Pace // of all first probes
 
 	mu      sync.Mutex
 	nodes   map[string]*held[*Node]

@@ -30,6 +30,7 @@ func (f *Fleet) Prober(address, key string, kin [service.Count]string, checked f
 	h := f.probers[key]
 	if h == nil {
 		p := &Prober{Prober: health.NewProber(address, checked), Address: address, fleet: f, key: key, kin: kin}
+		p.Pace = &f.pace
 		h = &held[*Prober]{value: p}
 		f.probers[key] = h
 		for _, kin := range kin {

@@ -64,6 +64,10 @@ type Change struct {
 // Prober finds out which services of one node live. It is shared by all that check
 // the node in the same way.
 type Prober struct {
+	// Pace, if there is one, bounds the probes of all probers that share it. It must not
+	// be changed after Start.
+	Pace *Pace
+
 	address  string
 	services [service.Count]*watch // nil where a service is not checked
 

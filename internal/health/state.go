@@ -18,6 +18,8 @@ const (
 	Down
 	// Off says that the service is not checked, and counts as up.
 	Off
+	// Verdicts is their number.
+	Verdicts
 )
 
 var verdictNames = [...]string{Unknown: "unknown", Up: "up", Down: "down", Off: "off"}

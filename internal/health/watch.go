@@ -115,7 +115,7 @@ type rhythm struct {
 	cancel context.CancelFunc
 }
 
-// begin lets the probes begin, the first at once.
+// begin lets the probes begin, the first as soon as the pace allows.
 func (w *watch) begin(r *rhythm) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -124,7 +124,7 @@ func (w *watch) begin(r *rhythm) {
 	}
 	w.rhythm, w.flights, w.hung = r, nil, false
 	w.last, w.early, w.counted = time.Time{}, time.Time{}, time.Time{}
-	w.timer = time.AfterFunc(0, func() { w.wake(r) })
+	w.timer = time.AfterFunc(w.prober.Pace.wait(time.Now()), func() { w.wake(r) })
 }
 
 // end lets no probe begin any more.
@@ -182,6 +182,10 @@ func (w *watch) takeOff(r *rhythm, plan Plan, now time.Time) bool {
 	due, possible := w.due(plan)
 	if !possible || due.After(now) {
 		w.arm(plan)
+		return false
+	}
+	if regular := w.regular(plan, false); regular.After(now) && !w.prober.Pace.hasRoom(now) {
+		w.timer.Reset(time.Until(regular))
 		return false
 	}
 	if len(w.flights) > 0 {
@@ -248,15 +252,24 @@ func (w *watch) due(plan Plan) (due time.Time, possible bool) {
 // scheduled returns when the next probe is due while none is in flight, or none that
 // it would have to wait for. The caller holds mu.
 func (w *watch) scheduled(plan Plan, doubt bool) time.Time {
-	wait := plan.Next(doubt, w.random)
-	if w.first && !doubt {
-		wait = plan.First(w.prober.address)
-	}
-	due := clockZero.Add(plan.Tick(w.last.Sub(clockZero), wait))
+	due := w.regular(plan, doubt)
 	if !w.early.IsZero() && w.early.Before(due) {
 		return w.early
 	}
 	return due
+}
+
+// regular returns when the next probe would be due if nobody had asked for one. It is
+// the zero time while there was none. The caller holds mu.
+func (w *watch) regular(plan Plan, doubt bool) time.Time {
+	if w.last.IsZero() {
+		return time.Time{}
+	}
+	wait := plan.Next(doubt, w.random)
+	if w.first && !doubt {
+		wait = plan.First(w.prober.address)
+	}
+	return clockZero.Add(plan.Tick(w.last.Sub(clockZero), wait))
 }
 
 // hurry asks for a probe before it is due.

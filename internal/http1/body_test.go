@@ -159,11 +159,7 @@ func TestAnEarlyAnswerIsRead(t *testing.T) {
 				t.Errorf("it took %s", waited)
 			}
 			c.Close()
-			eventually(t, "no connection is open", func() bool {
-				c.pool.mu.Lock()
-				defer c.pool.mu.Unlock()
-				return len(c.pool.of) == 0
-			})
+			eventually(t, "no connection is open", func() bool { return len(addressesOf(c)) == 0 })
 		})
 	}
 }

@@ -41,7 +41,7 @@ type Client struct {
 	// Suspects may be shared with others that keep connections to the same servers.
 	Suspects *Suspects
 
-	pool pool
+	pools [pools]pool
 }
 
 // Limits bound what comes before the body of an answer, informational answers
@@ -179,11 +179,15 @@ func (c *Client) RoundTrip(req *http.Request, terms Terms) (*http.Response, erro
 }
 
 // Close closes the connections that are idle, and the others when they become so.
-func (c *Client) Close() { c.pool.close() }
+func (c *Client) Close() {
+	for i := range c.pools {
+		c.pools[i].close()
+	}
+}
 
 // CloseIdle closes the idle connections to an address.
 func (c *Client) CloseIdle(address string) {
-	p := &c.pool
+	p := c.poolOf(address)
 	p.mu.Lock()
 	var idle []*connection
 	if o := p.of[address]; o != nil {

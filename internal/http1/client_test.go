@@ -125,9 +125,11 @@ func TestWhatAnIdleConnectionSaysIsNobodysAnswer(t *testing.T) {
 	}
 	_, _ = io.WriteString(*first.Load(), "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
 	eventually(t, "the connection has something to say", func() bool {
-		c.pool.mu.Lock()
-		defer c.pool.mu.Unlock()
-		return !c.pool.of[s.listener.Addr().String()].idle[0].isQuiet()
+		address := s.listener.Addr().String()
+		p := c.poolOf(address)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return !p.of[address].idle[0].isQuiet()
 	})
 	if content, err := s.get(c); content != "ok" || err != nil {
 		t.Errorf("%q, %v", content, err)
@@ -482,10 +484,8 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 			s.occupy(c, 3)
 			eventually(t, "none is open", func() bool { return s.open.Load() == 0 })
 		}
-		c.pool.mu.Lock()
-		defer c.pool.mu.Unlock()
-		if len(c.pool.of) > 0 {
-			t.Errorf("addresses of nothing are kept: %v", c.pool.of)
+		if kept := addressesOf(c); len(kept) > 0 {
+			t.Errorf("addresses of nothing are kept: %v", kept)
 		}
 	})
 	t.Run("each after its own", func(t *testing.T) {

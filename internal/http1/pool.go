@@ -2,13 +2,25 @@ package http1
 
 import (
 	"context"
+	"hash/maphash"
 	"net/http/httptrace"
 	"slices"
 	"sync"
 	"time"
 )
 
-// pool are the connections of a client, by address.
+// pools is how many pools a client has. While a thousand servers are asked at once,
+// their requests would queue for the lock of a single one.
+const pools = 32
+
+// poolOf returns the pool of an address.
+func (c *Client) poolOf(address string) *pool {
+	return &c.pools[maphash.String(poolSeed, address)%pools]
+}
+
+var poolSeed = maphash.MakeSeed()
+
+// pool are a client's connections to some of its addresses.
 type pool struct {
 	mu     sync.Mutex
 	of     map[string]*origin
@@ -78,7 +90,7 @@ func (c *Client) acquire(ctx context.Context, trace *httptrace.ClientTrace, addr
 // take returns an idle connection, or somebody who waits for one; and possibly a
 // connection to be closed.
 func (c *Client) take(ctx context.Context, address string, useIdle bool) (conn *connection, w *waiter, surplus *connection) {
-	p := &c.pool
+	p := c.poolOf(address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.of[address]
@@ -131,7 +143,7 @@ func (c *Client) wait(ctx context.Context, address string, w *waiter) (*connecti
 
 // leave reports whether somebody still waited, who does so no more.
 func (c *Client) leave(address string, w *waiter) bool {
-	p := &c.pool
+	p := c.poolOf(address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.satisfy(p.of[address], w)
@@ -178,7 +190,7 @@ func (c *Client) dial(address string, s *origin, w *waiter) {
 // dialEnded tells who dialled how that ended, if they wait still, and reports whether
 // they did.
 func (c *Client) dialEnded(address string, w *waiter, how result) bool {
-	p := &c.pool
+	p := c.poolOf(address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.of[address]
@@ -194,7 +206,7 @@ func (c *Client) dialEnded(address string, w *waiter, how result) bool {
 // lost notes that there is a connection less, and has the next one dialled for who
 // could not.
 func (c *Client) lost(address string) {
-	p := &c.pool
+	p := c.poolOf(address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.of[address]
@@ -238,7 +250,7 @@ func (c *Client) keep(conn *connection) bool {
 	if c.Suspects != nil && c.Suspects.Has(conn.address) {
 		return false
 	}
-	p := &c.pool
+	p := c.poolOf(conn.address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.of[conn.address]

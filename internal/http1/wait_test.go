@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -38,19 +40,32 @@ func (s *server) hold(c *Client) *http.Response {
 	return res
 }
 
+// addressesOf returns the addresses of which a client has or wants connections.
+func addressesOf(c *Client) (addresses []string) {
+	for i := range c.pools {
+		p := &c.pools[i]
+		p.mu.Lock()
+		addresses = slices.AppendSeq(addresses, maps.Keys(p.of))
+		p.mu.Unlock()
+	}
+	return addresses
+}
+
 func waiting(c *Client, address string) int {
-	c.pool.mu.Lock()
-	defer c.pool.mu.Unlock()
-	if o := c.pool.of[address]; o != nil {
+	p := c.poolOf(address)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o := p.of[address]; o != nil {
 		return len(o.waiting)
 	}
 	return 0
 }
 
 func idleOf(c *Client, address string) int {
-	c.pool.mu.Lock()
-	defer c.pool.mu.Unlock()
-	if o := c.pool.of[address]; o != nil {
+	p := c.poolOf(address)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o := p.of[address]; o != nil {
 		return len(o.idle)
 	}
 	return 0
@@ -168,11 +183,7 @@ func TestThereAreNoMoreConnectionsThanMayBe(t *testing.T) {
 		t.Errorf("%d connections at a time", n)
 	}
 	c.Close()
-	eventually(t, "nothing is kept", func() bool {
-		c.pool.mu.Lock()
-		defer c.pool.mu.Unlock()
-		return len(c.pool.of) == 0
-	})
+	eventually(t, "nothing is kept", func() bool { return len(addressesOf(c)) == 0 })
 }
 
 func TestAClientThatIsClosedEndsDialsThatNobodyWaitsFor(t *testing.T) {

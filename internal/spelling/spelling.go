@@ -29,18 +29,6 @@ func Hint(word string, words []string, expected string) string {
 	return expected
 }
 
-// PolicyOptions are those of 'lb_policy tigergraph', for those who misspell one.
-var PolicyOptions = []string{
-	"affinity", "cookie", "ipv4_prefix", "ipv6_prefix", "fallback", "failback", "weight", "spread", "cluster", "standby",
-	"standby_reads", "backup", "drain", "slow_start", "fail_closed", "health_check",
-}
-
-// IsNo reports whether a word is another one for "off", in Caddyfiles of which there
-// is one alone.
-func IsNo(word string) bool {
-	return word != "off" && Nearest(word, []string{"off", "false", "no", "none", "disable", "disabled"}) != ""
-}
-
 // distance returns how many slips lie between two words.
 func distance(from, to string) int {
 	before, last, row := make([]int, len(to)+1), make([]int, len(to)+1), make([]int, len(to)+1)

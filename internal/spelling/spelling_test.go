@@ -22,17 +22,9 @@ func TestTheNearestWordIsWhatWasMeant(t *testing.T) {
 	}
 }
 
-func TestSomeWordsAreOthersForOff(t *testing.T) {
-	for word, want := range map[string]bool{"of": true, "false": true, "no": true, "disabled": true, "None": true, "off": false, "services": false, "ping": false, "": false} {
-		if got := IsNo(word); got != want {
-			t.Errorf("%q is another word for off: %v", word, got)
-		}
-	}
-}
-
 func TestAHintIsTheWordThatWasMeantOrWhatIsExpected(t *testing.T) {
 	for word, want := range map[string]string{"slowstart": "did you mean 'slow_start'?", "header_upp": "expected another"} {
-		if got := Hint(word, PolicyOptions, "expected another"); got != want {
+		if got := Hint(word, []string{"slow_start", "weight"}, "expected another"); got != want {
 			t.Errorf("the hint for %q is %q", word, got)
 		}
 	}
