@@ -48,7 +48,7 @@ func TestTheImageIsConfiguredByItsEnvironment(t *testing.T) {
 	}{
 		{
 			"the least", nil,
-			[]string{`"host":["graph.example.com"]`, `"dial":"m1:14240"`, `"dial":"m3:14240"`, `"grace_period":30000000000`, `"level":"INFO"`},
+			[]string{`"host":["graph.example.com"]`, `"dial":"m1:14240"`, `"dial":"m3:14240"`, `"grace_period":3600000000000`, `"level":"INFO"`},
 			[]string{"secrets", "issuers", "trusted_proxies", `"metrics"`, "srv1"},
 			false,
 		},

@@ -200,10 +200,10 @@ func (c *Cookie) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 
 // unmarshalFallback reads the option 'fallback', a policy with its own syntax.
 func unmarshalFallback(d *caddyfile.Dispenser) (json.RawMessage, error) {
-	if !d.NextArg() {
-		return nil, errors.New("fallback needs the name of a selection policy")
+	name, err := options.Fallback(d)
+	if err != nil {
+		return nil, err
 	}
-	name := d.Val()
 	id := "http.reverse_proxy.selection_policies." + name
 	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
@@ -253,9 +253,9 @@ func (p *Policy) unmarshalStandby(d *caddyfile.Dispenser) error {
 // unmarshalHealthCheck reads the option 'health_check', a module with its own
 // syntax or 'off'.
 func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
-	name := "services"
-	if d.NextArg() {
-		name = d.Val()
+	name, err := options.Check(d)
+	if err != nil {
+		return err
 	}
 	if name == settings.Off {
 		p.HealthCheckOff = true

@@ -322,7 +322,7 @@ func (v *directive) explain(err error) error {
 		if strings.HasPrefix(err.Error(), "unrecognized subdirective "+name+",") {
 			d := caddyfile.NewDispenser(segments[0])
 			d.Next()
-			return d.Errf("unrecognized option '%s': expected an option of 'lb_policy tigergraph' or a subdirective of reverse_proxy", name)
+			return d.Errf("unrecognized option '%s': %s", name, options.Hint(name))
 		}
 	}
 	return err

@@ -264,7 +264,7 @@ func TestEveryShippedCaddyfileKeepsSecretsOutOfTheLog(t *testing.T) {
 	snippet := regexp.MustCompile(`(?ms)^\(no_secrets\) \{\n.*?^\}\n`)
 	first := ""
 	for _, file := range []string{
-		"example.Caddyfile", "example.reverse_proxy.Caddyfile", "deploy/docker/Caddyfile", "deploy/kubernetes/Caddyfile",
+		"example.Caddyfile", "example.reverse_proxy.Caddyfile", "deploy/docker/Caddyfile", "deploy/packages/Caddyfile", "deploy/kubernetes/Caddyfile",
 		"deploy/helm/caddy-tigergraph/templates/_caddyfile.tpl",
 		"SECURITY.md", "docs/security.md", "cmd/demo/edge.Caddyfile",
 	} {
@@ -278,6 +278,26 @@ func TestEveryShippedCaddyfileKeepsSecretsOutOfTheLog(t *testing.T) {
 		}
 		if found == "" || found != first || !strings.Contains(string(content), "\tlog {\n") || !strings.Contains(string(content), "\t\timport no_secrets\n") {
 			t.Errorf("%s does not import the snippet as the first has it:\n%s", file, found)
+		}
+	}
+}
+
+// What Caddy does by default, and a plugin cannot change, is set in whatever comes along
+// to be copied or run. Kubernetes has no HTTP/3, and so no use for a long grace period.
+func TestEveryShippedCaddyfileSetsWhatThePluginCannot(t *testing.T) {
+	for file, grace := range map[string]string{
+		"docs/caddy-defaults.md": "1h", "docs/topologies.md": "1h", "example.Caddyfile": "1h", "example.reverse_proxy.Caddyfile": "1h",
+		"deploy/packages/Caddyfile": "1h", "deploy/docker/Caddyfile": "{$GRACE_PERIOD:1h}", "deploy/kubernetes/Caddyfile": "120s",
+		"deploy/helm/caddy-tigergraph/templates/_caddyfile.tpl": "{{ .Values.gracePeriod }}s",
+	} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"grace_period " + grace, "max_header_size 64KiB", "read_body_idle 1h"} {
+			if !strings.Contains(string(content), "\t"+line+"\n") {
+				t.Errorf("%s does not set %s", file, line)
+			}
 		}
 	}
 }

@@ -71,7 +71,11 @@ func post(flags caddycmd.Flags, call string, request map[string]any) (answer []b
 
 // ask makes a call of the admin endpoint. The exit status is that of a failure.
 func ask(flags caddycmd.Flags, method, name string, body []byte) (answer []byte, status int, err error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
+	given, err := calls.Endpoint(flags.String("address"))
+	if err != nil {
+		return nil, exitCannotTell, fmt.Errorf("--address: %w", err)
+	}
+	address, err := caddycmd.DetermineAdminAPIAddress(given, nil, flags.String("config"), flags.String("adapter"))
 	if err != nil {
 		return nil, exitCannotTell, fmt.Errorf("finding the admin endpoint: %w", err)
 	}

@@ -32,7 +32,7 @@ func checkCommand(nodes Nodes) *cobra.Command {
 Asks each service of each node what the health checks ask, and says what to do
 about each that fails. A node is a host with or without a port (default 14240),
 with https:// before it if it speaks TLS. Nodes are separated by blanks.`,
-		Args: arguments(cobra.MinimumNArgs(1)),
+		Args: arguments(someNodes),
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, arguments []string) (int, error) {
 			findings, err := checkNodes(nodes, arguments, flags.Duration("timeout"), certificates{
 				authority: flags.String("cacert"), certificate: flags.String("cert"), key: flags.String("key"),
@@ -66,6 +66,14 @@ with https:// before it if it speaks TLS. Nodes are separated by blanks.`,
 	command.Flags().BoolP("insecure", "", false, "Do not verify the nodes' certificates")
 	command.Flags().BoolP("json", "", false, "Print JSON")
 	return command
+}
+
+// someNodes is the rule for a command that takes nodes.
+func someNodes(command *cobra.Command, arguments []string) error {
+	if len(arguments) == 0 {
+		return fmt.Errorf("%s needs the nodes, as in '%s m1 m2 m3'", command.Name(), command.CommandPath())
+	}
+	return nil
 }
 
 // certificates are the settings for nodes that speak TLS.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/console"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
 )
 
 // Nodes asks nodes themselves, as the health checks do. The package that registers the
@@ -45,10 +47,10 @@ Talks to a running Caddy about the TigerGraph nodes behind it, or checks nodes
 directly. The exit status is 0 if all is well, 1 if something is down or was
 refused, and 2 if there was nobody to ask.`,
 		CobraFunc: func(root *cobra.Command) {
-			// Without these an unknown command would print the help, and succeed.
-			root.Args = arguments(cobra.NoArgs)
-			root.RunE = func(command *cobra.Command, _ []string) error { return command.Help() }
 			root.SetFlagErrorFunc(cannotTell)
+			// It has no flags, and would complain of those of a command that is misspelt.
+			root.DisableFlagParsing = true
+			root.RunE = withoutCommand
 			root.AddCommand(statusCommand(), drainCommand(), readyCommand(), switchCommand(), checkCommand(nodes))
 		},
 	})
@@ -99,11 +101,35 @@ func arguments(rule cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// withoutCommand is what happens where no command is named, or one that is unknown.
+func withoutCommand(root *cobra.Command, arguments []string) error {
+	if len(arguments) == 0 || arguments[0] == "-h" || arguments[0] == "--help" {
+		return root.Help()
+	}
+	var names []string
+	for _, command := range root.Commands() {
+		names = append(names, command.Name())
+		if arguments[0] == "help" && slices.Contains(arguments[1:], command.Name()) {
+			return command.Help()
+		}
+	}
+	if arguments[0] == "help" {
+		return root.Help()
+	}
+	expected := "expected one of " + spelling.List(names)
+	if strings.HasPrefix(arguments[0], "-") {
+		return cannotTell(root, fmt.Errorf("%s needs a command before its flags: %s", root.CommandPath(), expected))
+	}
+	return cannotTell(root, fmt.Errorf("unknown command '%s': %s", arguments[0], spelling.Hint(arguments[0], names, expected)))
+}
+
 // oneName is the rule for a command that takes the name of one thing. An empty variable
 // of a script names none.
 func oneName(what, example string) cobra.PositionalArgs {
 	return arguments(func(command *cobra.Command, arguments []string) error {
 		switch {
+		case len(arguments) == 1 && len(strings.FieldsFunc(arguments[0], isBetweenNames)) > 1:
+			return fmt.Errorf("%s takes one %s at a time, and not '%s'", command.Name(), strings.TrimPrefix(what, "a "), arguments[0])
 		case len(arguments) == 1 && strings.TrimSpace(arguments[0]) != "":
 			return nil
 		case len(arguments) == 1:
@@ -112,6 +138,9 @@ func oneName(what, example string) cobra.PositionalArgs {
 		return fmt.Errorf("%s needs the name of one %s, as in '%s %s', and got %d", command.Name(), strings.TrimPrefix(what, "a "), command.CommandPath(), example, len(arguments))
 	})
 }
+
+// isBetweenNames reports whether a character stands between the names of a list.
+func isBetweenNames(r rune) bool { return r == ',' || r == ';' || r == ' ' }
 
 // addAdminFlags adds the flags by which other commands of Caddy find the admin
 // endpoint.

@@ -30,7 +30,7 @@ func bareMachine(t *testing.T) (root string) {
 }
 
 // stepsOf returns the commands of the guide to a bare machine, block by block.
-func stepsOf(t *testing.T) (blocks []string, caddyfile string) {
+func stepsOf(t *testing.T) (blocks []string) {
 	t.Helper()
 	content, err := os.ReadFile("../docs/deployment.md")
 	if err != nil {
@@ -38,28 +38,24 @@ func stepsOf(t *testing.T) (blocks []string, caddyfile string) {
 	}
 	_, section, _ := strings.Cut(string(content), "\n## A bare machine\n")
 	section, _, _ = strings.Cut(section, "\n## ")
-	for _, match := range regexp.MustCompile("(?ms)^( *)```(sh|caddyfile)\n(.*?)^ *```$").FindAllStringSubmatch(section, -1) {
+	for _, match := range regexp.MustCompile("(?ms)^( *)```sh\n(.*?)^ *```$").FindAllStringSubmatch(section, -1) {
 		block := ""
-		for line := range strings.Lines(match[3]) {
+		for line := range strings.Lines(match[2]) {
 			block += strings.TrimPrefix(line, match[1])
 		}
-		if match[2] == "caddyfile" {
-			caddyfile = block
-		} else {
-			blocks = append(blocks, block)
-		}
+		blocks = append(blocks, block)
 	}
-	if len(blocks) != 7 || !strings.Contains(blocks[2], "caddy validate") || !strings.Contains(blocks[4], "reload") || !strings.Contains(blocks[6], "caddy.before /usr") {
+	if len(blocks) != 8 || !strings.Contains(blocks[2], "packages/Caddyfile") || !strings.Contains(blocks[3], "caddy validate") || !strings.Contains(blocks[5], "reload") || !strings.Contains(blocks[7], "caddy.before /usr") {
 		t.Fatalf("the guide has other steps than this test knows:\n%q", blocks)
 	}
-	return blocks, caddyfile
+	return blocks
 }
 
 // The guide to a bare machine, executed as it is written on a fresh Debian, and what it
 // says of reloads, upgrades and the way back.
 func TestTheGuideToABareMachine(t *testing.T) {
 	root := bareMachine(t)
-	steps, caddyfile := stepsOf(t)
+	steps := stepsOf(t)
 	write := func(name, content string, mode os.FileMode) {
 		t.Helper()
 		file := filepath.Join(root, name)
@@ -86,8 +82,8 @@ func TestTheGuideToABareMachine(t *testing.T) {
 	}
 	copyTo(node, "usr/local/bin/tgnode")
 	copyTo(caddyBinary, "release/caddy")
-	for _, file := range []string{"caddy.sysusers", "caddy-tigergraph.service"} {
-		copyTo("../deploy/systemd/"+file, "release/deploy/systemd/"+file)
+	for _, file := range []string{"systemd/caddy.sysusers", "systemd/caddy-tigergraph.service", "packages/Caddyfile"} {
+		copyTo("../deploy/"+file, "release/deploy/"+file)
 	}
 	write("etc/hosts", "127.0.0.1 localhost graph.example.com\n127.0.0.2 m1\n127.0.0.3 m2\n127.0.0.4 m3\n", 0o644)
 
@@ -100,20 +96,16 @@ ask() { curl --silent --show-error --fail --cookie /jar --cookie-jar /jar "$@"; 
 up() { for i in $(seq 300); do if caddy tigergraph status --json --alive | tr -d ' \n' | grep -q '"verdict":"up".*"verdict":"up".*"verdict":"up"'; then return; fi; sleep 0.1; done; false; }
 whoami() { ask http://graph.example.com/api/auth/whoami | grep -o '"[Nn]ode": *"m[123]"'; }
 : the guide, from the binary on
-` + steps[0] + steps[1] + `
-cat >/etc/caddy/Caddyfile <<'END'
-` + caddyfile + `END
-` + steps[2] + steps[3] + `
+` + steps[0] + steps[1] + steps[2] + steps[3] + steps[4] + `
 systemctl is-active caddy-tigergraph
 test "$(ps -o user= -C caddy 2>/dev/null || stat -c %U /proc/$(systemctl show -P MainPID caddy-tigergraph))" = caddy
 test "$(stat -c '%U %a' /etc/caddy/environment)" = 'root 600'
 up
 : a reload, without TLS, for which there is no authority here
 sed -i 's|^graph.example.com|http://graph.example.com|' /etc/caddy/Caddyfile
-printf '{\n\tlog {\n\t\toutput file /var/log/caddy/caddy.log {\n\t\t\troll_size 1MiB\n\t\t}\n\t\tlevel DEBUG\n\t}\n' >/etc/caddy/new
-tail -n +2 /etc/caddy/Caddyfile >>/etc/caddy/new
-mv /etc/caddy/new /etc/caddy/Caddyfile
-` + steps[2] + steps[4] + `
+sed -i 's|^\tlog {$|&\n\t\toutput file /var/log/caddy/caddy.log {\n\t\t\troll_size 1MiB\n\t\t}\n\t\tlevel DEBUG|' /etc/caddy/Caddyfile
+grep -q roll_size /etc/caddy/Caddyfile
+` + steps[3] + steps[5] + `
 up
 ask --data '{"username":"tigergraph","password":"tigergraph"}' http://graph.example.com/api/auth/login
 home=$(whoami)
@@ -126,13 +118,13 @@ grep -q nonsense /journal
 systemctl is-active caddy-tigergraph
 test "$(whoami)" = "$home"
 mv /etc/caddy/good /etc/caddy/Caddyfile
-` + steps[4] + `
-: an upgrade, and the way back
 ` + steps[5] + `
+: an upgrade, and the way back
+` + steps[6] + `
 up
 test "$(whoami)" = "$home"
 test -x /usr/local/bin/caddy.before
-` + steps[6] + `
+` + steps[7] + `
 up
 test "$(whoami)" = "$home"
 : a log that is rotated

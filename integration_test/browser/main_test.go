@@ -55,7 +55,8 @@ func run(m *testing.M) int {
 	for name, program := range map[string]*string{"caddy": &caddyBinary, "demo": &demoBinary} {
 		*program = filepath.Join(folder, name)
 		build := exec.Command("go", "build", "-o", *program, "./cmd/"+name)
-		build.Dir = "../.."
+		// This module stands alone (GOWORK=off), but what it looks at is of the newest Caddy.
+		build.Dir, build.Env = "../..", append(os.Environ(), "GOWORK=")
 		if output, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "building cmd/%s: %v\n%s", name, err, output)
 			return 1

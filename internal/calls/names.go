@@ -4,9 +4,9 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
 )
 
 // Find returns the address of the node that people call by this name, out of those that
@@ -18,11 +18,11 @@ func Find(name string, known []string) (node string, err error) {
 	case err == nil && len(found) == 1:
 		return found[0], nil
 	case err == nil || errors.As(err, &ambiguous):
-		return "", Refuse(http.StatusNotFound, "there are several nodes %q; expected one of %s", name, strings.Join(known, ", "))
+		return "", Refuse(http.StatusNotFound, "there are several nodes %q; expected one of %s", name, spelling.List(known))
 	case errors.As(err, &unknown) && len(known) == 0:
 		return "", Refuse(http.StatusNotFound, "there is no node %q; the configuration has none", name)
 	case errors.As(err, &unknown):
-		return "", Refuse(http.StatusNotFound, "there is no node %q; expected one of %s", name, strings.Join(known, ", "))
+		return "", Refuse(http.StatusNotFound, "there is no node %q; expected one of %s", name, spelling.List(known))
 	}
 	return "", Refuse(http.StatusNotFound, "there is no such node: %w", err)
 }
@@ -41,5 +41,5 @@ func ExpectCluster(name string, known []string) error {
 			once = append(once, cluster)
 		}
 	}
-	return Refuse(http.StatusNotFound, "there is no cluster %q; expected one of %s", name, strings.Join(once, ", "))
+	return Refuse(http.StatusNotFound, "there is no cluster %q; expected one of %s", name, spelling.List(once))
 }

@@ -225,6 +225,27 @@ func TestWhatIsWrongWithAServiceIsPrinted(t *testing.T) {
 	}
 }
 
+// A request that nobody listens for is the failure of all services of a node.
+func TestWhatRequestsMetIsPrintedOnce(t *testing.T) {
+	met := &statuspage.Evidence{Last: health.Refused.String(), At: noon.Add(-4 * time.Second), Count: 2}
+	state := func(verdict, why string) string {
+		s := service{Verdict: verdict, LastError: why, Since: ago(time.Minute), Evidence: met}
+		one := node{Address: "m1:14240", Role: "primary", Weight: 1, Services: map[string]service{"gui": s, "gsql": s, "restpp": s}}
+		return shown(func(p *Printer) { p.Status(&Cluster{Nodes: []node{one}}, noon) })
+	}
+	want := "m1:14240 gui, gsql, restpp failed 2 requests in the last five minutes, the\nlast one 4s ago:\n  dialling: connection refused\n"
+	for _, text := range []string{state("up", ""), state("down", "no answer within 2s")} {
+		if !strings.Contains(text, want) || strings.Count(text, "failed 2 requests") != 1 {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	for _, why := range []string{"dial tcp 127.0.0.1:14240: connect: connection refused", "a request met this: dialling: connection refused"} {
+		if text := state("down", why); strings.Contains(text, "failed 2 requests") {
+			t.Errorf("what is the reason anyway is printed again:\n%s", text)
+		}
+	}
+}
+
 func TestTrafficIsShownWhereItIsCounted(t *testing.T) {
 	p95 := 34.25
 	one := node{Address: "m1:14240", Services: map[string]service{

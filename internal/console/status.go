@@ -184,12 +184,35 @@ func (p *Printer) troubles(c *Cluster, now time.Time) {
 		}
 	}
 	for _, node := range c.Nodes {
-		for _, name := range services {
-			if met := node.Services[name].Evidence; met != nil && met.Count > 0 {
-				p.paragraph(fmt.Sprintf("%s %s failed %s in the last five minutes, the last one %s ago:", Printable(node.Address), name,
-					count(met.Count, "request", "requests"), since(met.At, now)), Printable(met.Last))
-			}
+		p.met(node, now)
+	}
+}
+
+// met says what requests met on a node: once where it was the same for several services,
+// as it is when nobody listens there, and not at all where that is why they are down.
+func (p *Printer) met(node statuspage.NodeStatus, now time.Time) {
+	type failure struct {
+		last  string
+		count int
+		ago   string
+	}
+	failed := make(map[failure][]string)
+	var order []failure
+	for _, name := range services {
+		s := node.Services[name]
+		met := s.Evidence
+		if met == nil || met.Count == 0 || s.Verdict == "down" && strings.HasSuffix(s.LastError, strings.TrimPrefix(met.Last, "dialling: ")) {
+			continue
 		}
+		f := failure{met.Last, met.Count, since(met.At, now)}
+		if failed[f] == nil {
+			order = append(order, f)
+		}
+		failed[f] = append(failed[f], name)
+	}
+	for _, f := range order {
+		p.paragraph(fmt.Sprintf("%s %s failed %s in the last five minutes, the last one %s ago:", Printable(node.Address),
+			strings.Join(failed[f], ", "), count(f.count, "request", "requests"), f.ago), Printable(f.last))
 	}
 }
 

@@ -194,3 +194,27 @@ func TestWhatIsNoOptionIsToldFromWhatIsWrittenWrongly(t *testing.T) {
 		t.Error("an unknown option is not told apart")
 	}
 }
+
+func TestTheNamesOfOtherModulesAreReadAndSlipsRefused(t *testing.T) {
+	for line, want := range map[string]string{
+		"health_check": "services", "health_check off": "off", "health_check services": "services", "health_check ping": "ping",
+		"health_check of": "write 'off'", "health_check false": "write 'off'", "health_check None": "write 'off'", "health_check disabled": "write 'off'",
+	} {
+		if got, err := options.Check(at(line)); got != want && !strings.Contains(said(err), want) {
+			t.Errorf("%s: %q, %v; want %q", line, got, err, want)
+		}
+	}
+	for line, want := range map[string]string{
+		"fallback least_conn": "least_conn", "fallback": "fallback needs the name of a selection policy",
+		"fallback tigergraph": "it is for another policy than 'tigergraph'",
+	} {
+		if got, err := options.Fallback(at(line)); got != want && !strings.Contains(said(err), want) {
+			t.Errorf("%s: %q, %v; want %q", line, got, err, want)
+		}
+	}
+	for word, want := range map[string]string{"slowstart": "did you mean 'slow_start'?", "header_upp": "expected an option of 'lb_policy tigergraph'"} {
+		if got := options.Hint(word); !strings.Contains(got, want) {
+			t.Errorf("the hint for %s is %q", word, got)
+		}
+	}
+}

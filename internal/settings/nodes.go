@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/address"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
 )
 
 // Nodes are the nodes that a proxy has as upstreams, by what people call them.
@@ -48,7 +49,7 @@ func (n *Nodes) Find(option, node string) ([]string, error) {
 		return []string{unknown.Node}, nil
 	}
 	if errors.As(err, &unknown) {
-		return nil, fmt.Errorf("%s: '%s' is not an upstream; the upstreams are %s", option, node, strings.Join(unknown.Nodes, ", "))
+		return nil, fmt.Errorf("%s: '%s' is not an upstream; the upstreams are %s", option, node, spelling.List(unknown.Nodes))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", option, err)

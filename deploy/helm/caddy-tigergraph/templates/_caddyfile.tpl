@@ -52,11 +52,13 @@
 	http_port 8080
 	https_port 8443
 
-	# HTTP/3 would be announced at the port 8443, which no client reaches. And Caddy
-	# gives up a request's body that pauses for a minute, as an upload may that is
-	# computed while it is sent.
+	# HTTP/3 would be announced at the port 8443, which no client reaches. Over HTTP/2,
+	# Caddy ends the whole connection for a request with more than 16 KiB of header,
+	# which all cookies of a domain may have. And it gives up a request's body that
+	# pauses for a minute, as an upload may that is computed while it is sent.
 	servers {
 		protocols h1 h2
+		max_header_size 64KiB
 		timeouts {
 			read_body_idle 1h
 		}

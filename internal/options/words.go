@@ -1,0 +1,45 @@
+package options
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
+)
+
+// OfPolicy are the options of 'lb_policy tigergraph', for those who misspell one.
+var OfPolicy = []string{
+	"affinity", "cookie", "ipv4_prefix", "ipv6_prefix", "fallback", "failback", "weight", "spread", "cluster", "standby",
+	"standby_reads", "backup", "drain", "slow_start", "fail_closed", "health_check",
+}
+
+// Hint says what may have been meant by a word that is no option of the directive.
+func Hint(word string) string {
+	return spelling.Hint(word, OfPolicy, "expected an option of 'lb_policy tigergraph' or a subdirective of reverse_proxy")
+}
+
+// noes are other words for "off", of which there is one alone.
+var noes = []string{"off", "false", "no", "none", "disable", "disabled"}
+
+// Check reads the name of a health check, "services" if there is none.
+func Check(w Words) (string, error) {
+	if !w.NextArg() {
+		return "services", nil
+	}
+	name := w.Val()
+	if name != "off" && spelling.Nearest(name, noes) != "" {
+		return "", fmt.Errorf("health_check: there is no check named '%s': write 'off' to have none", name)
+	}
+	return name, nil
+}
+
+// Fallback reads the name of the policy that stands in for the hash.
+func Fallback(w Words) (string, error) {
+	switch {
+	case !w.NextArg():
+		return "", errors.New("fallback needs the name of a selection policy")
+	case w.Val() == "tigergraph":
+		return "", errors.New("fallback: it is for another policy than 'tigergraph', such as 'least_conn'")
+	}
+	return w.Val(), nil
+}
