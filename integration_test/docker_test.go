@@ -765,7 +765,8 @@ func (d *dockerTest) testGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(guide), "```sh\n")
+	_, rest, _ := strings.Cut(string(guide), "\n## Docker\n")
+	_, rest, _ = strings.Cut(rest, "```sh\n")
 	line, _, _ := strings.Cut(rest, "\n")
 	container, volume := d.prefix+"guide", d.prefix+"guide-data"
 	t.Cleanup(func() {
