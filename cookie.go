@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
 )
 
 // Cookie configures the cookie that pins a browser to its node. It is always
@@ -247,7 +248,7 @@ func expandSecrets(secrets []string) ([][]byte, error) {
 		if expanded == "" {
 			return nil, fmt.Errorf("secret %d: %w", i+1, errEmptySecret)
 		}
-		if looksLikePlaceholder(expanded) {
+		if environment.IsPlaceholder(expanded) {
 			return nil, fmt.Errorf("secret %d has a value that is a placeholder itself, which nothing expands: anybody could know it", i+1)
 		}
 		keys = append(keys, []byte(expanded))
@@ -258,12 +259,4 @@ func expandSecrets(secrets []string) ([][]byte, error) {
 // isPlaceholder reports whether a secret is one placeholder and nothing else.
 func isPlaceholder(secret string) bool {
 	return strings.HasPrefix(secret, "{") && strings.IndexByte(secret, '}') == len(secret)-1
-}
-
-// looksLikePlaceholder reports whether a secret that is expanded is, or has in it,
-// what somebody has meant to be expanded.
-func looksLikePlaceholder(secret string) bool {
-	secret = strings.TrimSpace(secret)
-	return strings.HasPrefix(secret, "{") && strings.HasSuffix(secret, "}") ||
-		strings.Contains(secret, "{env.") || strings.Contains(secret, "{file.") || strings.Contains(secret, "{$")
 }

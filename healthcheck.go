@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -64,7 +65,7 @@ type Services struct {
 	GSQL string `json:"gsql,omitempty"`
 
 	// Header fields of the probes. Global placeholders such as `{env.TOKEN}` are
-	// expanded.
+	// expanded, and a value that holds one after that is refused.
 	Headers http.Header `json:"headers,omitempty"`
 
 	// What counts before the first probe of a service is answered: `healthy` (the
@@ -124,7 +125,11 @@ func (s *Services) Provision(caddy.Context) error {
 	s.header = make(http.Header, len(s.Headers))
 	for field, values := range s.Headers {
 		for _, value := range values {
-			s.header.Add(field, replacer.ReplaceKnown(value, ""))
+			value = replacer.ReplaceKnown(value, "")
+			if environment.HoldsPlaceholder(value) {
+				return fmt.Errorf("the value of the header field '%s' has a placeholder that nothing expands", field)
+			}
+			s.header.Add(field, value)
 		}
 	}
 	s.host = s.header.Get("Host")
