@@ -134,7 +134,7 @@ func checkNodeList(value string) error {
 }
 
 func checkCookieKey(value string) error {
-	if settings.LooksLikePlaceholder(value) {
+	if environment.IsPlaceholder(value) {
 		return errors.New("it must be the key itself, for a placeholder in it is not expanded; to read the key from a file, set COOKIE_KEY_FILE to its path (for the previous key PREVIOUS_COOKIE_KEY_FILE)")
 	}
 	if len(value) < settings.ShortestKey {

@@ -479,7 +479,9 @@ func TestImpossibleSettingsAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("TIGERGRAPH_TEST_TOKEN", "{file./run/secrets/token}")
 	for settings, want := range map[string]string{
+		`"headers":{"A":["Bearer {env.TIGERGRAPH_TEST_TOKEN}"]}`: "the value of the header field 'A' has a placeholder that nothing expands",
 		`"interval":"1ms"`:                 "interval must be at least 10ms, not 1ms",
 		`"interval":"-1s"`:                 "interval must be at least 10ms, not -1s",
 		`"timeout":"-1s"`:                  "timeout must be positive, not -1s",

@@ -61,7 +61,7 @@ type Services struct {
 	GSQL string `json:"gsql,omitempty"`
 
 	// Header fields of the probes. Global placeholders such as `{env.TOKEN}` are
-	// expanded.
+	// expanded, and a value that holds one after that is refused.
 	Headers http.Header `json:"headers,omitempty"`
 
 	// What counts before the first probe of a service is answered: `healthy` (the
@@ -95,7 +95,10 @@ func (s *Services) Provision(caddy.Context) error {
 	if s.targets, err = plain.Targets(); err != nil {
 		return err
 	}
-	s.header, s.host = plain.Header(func(value string) string { return caddy.NewReplacer().ReplaceKnown(value, "") })
+	expand := func(value string) string { return caddy.NewReplacer().ReplaceKnown(value, "") }
+	if s.header, s.host, err = plain.Header(expand); err != nil {
+		return err
+	}
 	full := plain.WithDefaults()
 	s.plan = ProbePlan{
 		Interval: full.Interval, Timeout: full.Timeout, Jitter: *full.Jitter, Passes: full.Passes, Fails: full.Fails,

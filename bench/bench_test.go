@@ -30,14 +30,17 @@ func runTests(m *testing.M) int {
 	}
 	defer os.RemoveAll(folder)
 	// Without the profile: nothing is measured here, and it takes minutes.
-	binary := filepath.Join(folder, "caddy")
-	if output, err := exec.Command("go", "build", "-pgo=off", "-o", binary, "../cmd/caddy").CombinedOutput(); err != nil {
+	caddy = filepath.Join(folder, "caddy")
+	if output, err := exec.Command("go", "build", "-pgo=off", "-o", caddy, "../cmd/caddy").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building cmd/caddy: %v\n%s", err, output)
 		return 1
 	}
-	brief = slices.Clip(append(brief, "-caddy", binary))
+	brief = slices.Clip(append(brief, "-caddy", caddy))
 	return m.Run()
 }
+
+// caddy is cmd/caddy, built for these tests.
+var caddy string
 
 // brief is the flags of the shortest run there is.
 var brief = []string{"-rounds", "1", "-duration", "50ms", "-connections", "3", "-bulk", "0.001", "-idle", "20", "-rate", "100", "-patience", "500ms", "-fault", "1s", "-scale", "3x1,5x2"}
@@ -131,7 +134,7 @@ func TestAnInterruptEndsAllProcesses(t *testing.T) {
 	defer interrupt()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"-only", "small", "-rounds", "1000000"}, new(bytes.Buffer))
+		ended <- run(ctx, []string{"-only", "small", "-rounds", "1000000", "-caddy", caddy}, new(bytes.Buffer))
 	}()
 	for deadline := time.Now().Add(time.Minute); running() < clusterSize+3; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

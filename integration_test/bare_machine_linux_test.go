@@ -13,8 +13,8 @@ import (
 // bareMachine is a Debian as debootstrap leaves it, with systemd and curl.
 func bareMachine(t *testing.T) (root string) {
 	t.Helper()
-	if os.Getenv("NIGHTLY") == "" {
-		t.Skip("this installs a Debian and boots it: set NIGHTLY=1 to do it, as root, with debootstrap and systemd-nspawn (Debian's package systemd-container)")
+	if os.Getenv("BARE_MACHINE_TEST") == "" {
+		t.Skip("this installs a Debian and boots it: set BARE_MACHINE_TEST=1 to do it, as root, with debootstrap and systemd-nspawn (Debian's package systemd-container)")
 	}
 	for _, program := range []string{"debootstrap", "systemd-nspawn"} {
 		if _, err := exec.LookPath(program); err != nil || os.Getuid() != 0 {

@@ -21,10 +21,7 @@ import (
 
 // TestCommand runs the commands of a Caddy that was built with the plugin.
 func TestCommand(t *testing.T) {
-	caddy := command{filepath.Join(t.TempDir(), "caddy")}
-	if output, err := exec.Command("go", "build", "-o", caddy.binary, "../cmd/caddy").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
+	caddy := command{caddyBinary}
 	t.Run("asks the server", caddy.testAsking)
 	t.Run("ready says what is still wrong", caddy.testReady)
 	t.Run("drain and ready wait", caddy.testWaiting)

@@ -46,7 +46,7 @@ func skip(t *testing.T, format string, arguments ...any) {
 func newDocker(t *testing.T) *docker {
 	t.Helper()
 	if os.Getenv("DOCKER_TEST") == "" {
-		t.Skip("this builds images and runs containers, so it needs DOCKER_TEST=1, as the nightly CI sets it, and a Docker daemon, or root and dockerd")
+		t.Skip("this builds images and runs containers, so it needs DOCKER_TEST=1, as .ci/run sets it, and a Docker daemon, or root and dockerd")
 	}
 	d := &docker{t: t, environment: append(os.Environ(), "DOCKER_BUILDKIT=1"), prefix: fmt.Sprintf("tigergraph-test-%d-", os.Getpid())}
 	for _, client := range []string{"docker", "/usr/bin/docker"} {
@@ -765,7 +765,8 @@ func (d *dockerTest) testGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(guide), "```sh\n")
+	_, rest, _ := strings.Cut(string(guide), "\n## Docker\n")
+	_, rest, _ = strings.Cut(rest, "```sh\n")
 	line, _, _ := strings.Cut(rest, "\n")
 	container, volume := d.prefix+"guide", d.prefix+"guide-data"
 	t.Cleanup(func() {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
 )
 
 // What a cookie is without settings.
@@ -105,8 +106,8 @@ func checkSameSite(value string) error {
 	return fmt.Errorf("same_site must be 'lax', 'strict' or 'none', not '%s'", value)
 }
 
-// Keys returns the keys that secrets are, whose placeholders a function expands. The errors name a secret by
-// its number: they must not show one.
+// Keys returns the keys that secrets are, whose placeholders a function expands. The
+// errors name a secret by its number: they must not show one.
 func Keys(secrets []string, expand func(string) (string, error)) (keys [][]byte, err error) {
 	for i, secret := range secrets {
 		expanded, err := expand(secret)
@@ -119,7 +120,7 @@ func Keys(secrets []string, expand func(string) (string, error)) (keys [][]byte,
 		if expanded == "" {
 			return nil, fmt.Errorf("secret %d: %w", i+1, errEmptySecret)
 		}
-		if LooksLikePlaceholder(expanded) {
+		if environment.IsPlaceholder(expanded) {
 			return nil, fmt.Errorf("secret %d has a value that is a placeholder itself, which nothing expands: anybody could know it", i+1)
 		}
 		keys = append(keys, []byte(expanded))
@@ -130,12 +131,4 @@ func Keys(secrets []string, expand func(string) (string, error)) (keys [][]byte,
 // isPlaceholder reports whether a secret is one placeholder and nothing else.
 func isPlaceholder(secret string) bool {
 	return strings.HasPrefix(secret, "{") && strings.IndexByte(secret, '}') == len(secret)-1
-}
-
-// LooksLikePlaceholder reports whether a secret that is expanded is, or has in it,
-// what somebody has meant to be expanded.
-func LooksLikePlaceholder(secret string) bool {
-	secret = strings.TrimSpace(secret)
-	return strings.HasPrefix(secret, "{") && strings.HasSuffix(secret, "}") ||
-		strings.Contains(secret, "{env.") || strings.Contains(secret, "{file.") || strings.Contains(secret, "{$")
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -83,18 +84,22 @@ func (c *HealthCheck) Targets() (targets [service.Count]Targets, err error) {
 
 // Header returns the header of the probes and their host, "" if it is the node's. The
 // placeholders are expanded by a function.
-func (c *HealthCheck) Header(expand func(string) string) (header http.Header, host string) {
+func (c *HealthCheck) Header(expand func(string) string) (header http.Header, host string, err error) {
 	header = make(http.Header, len(c.Headers))
 	for field, values := range c.Headers {
 		for _, value := range values {
-			header.Add(field, expand(value))
+			value = expand(value)
+			if environment.HoldsPlaceholder(value) {
+				return nil, "", fmt.Errorf("the value of the header field '%s' has a placeholder that nothing expands", field)
+			}
+			header.Add(field, value)
 		}
 	}
 	host = header.Get("Host")
 	header.Del("Host")
 	// The transport would undo a compression, and a bomb is not to go off here.
 	header.Set("Accept-Encoding", "identity")
-	return header, host
+	return header, host, nil
 }
 
 // Refuse refuses settings that cannot be meant.

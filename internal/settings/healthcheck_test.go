@@ -70,7 +70,10 @@ func TestTheDefaultsOfAHealthCheck(t *testing.T) {
 		}
 	}
 	check := settings.HealthCheck{Headers: http.Header{"Host": {"{host}"}, "X": {"a", "b"}}}
-	header, host := check.Header(func(value string) string { return strings.Trim(value, "{}") })
+	header, host, err := check.Header(func(value string) string { return strings.Trim(value, "{}") })
+	if err != nil {
+		t.Fatal(err)
+	}
 	if host != "host" || header.Get("Host") != "" || len(header["X"]) != 2 || header.Get("Accept-Encoding") != "identity" {
 		t.Errorf("%q, %v", host, header)
 	}

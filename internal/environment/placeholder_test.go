@@ -1,0 +1,22 @@
+package environment
+
+import "testing"
+
+func TestWhatWasMeantToBeExpandedIsNoSecret(t *testing.T) {
+	for secret, want := range map[string][2]bool{ // whether it is a placeholder, and holds one
+		"0123456789abcdef":           {false, false},
+		"":                           {false, false},
+		"{file./run/secrets/k}\n":    {true, true},
+		"{env.KEY}":                  {true, true},
+		"{$KEY}":                     {true, true},
+		"{KEY}":                      {true, false},
+		"Bearer {env.TOKEN}":         {true, true},
+		"Bearer {file./run/token} x": {true, true},
+		"a{b}c":                      {false, false},
+		`{"json":"in a header"}`:     {true, false},
+	} {
+		if got := [2]bool{IsPlaceholder(secret), HoldsPlaceholder(secret)}; got != want {
+			t.Errorf("%q: %v, want %v", secret, got, want)
+		}
+	}
+}
