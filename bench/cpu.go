@@ -25,6 +25,8 @@ func (b *benchmark) cpuCases() (cases []cpuCase) {
 		for _, c := range []cpuCase{
 			{name: "small", about: "small JSON", clients: b.clients, exchange: exchange{method: "GET", path: smallPath}},
 			{name: "one-node", about: "small JSON, all clients on one node", clients: b.clients, together: true, exchange: exchange{method: "GET", path: smallPath}},
+			{name: "post", about: "small JSON for a POST of 1 kB", clients: b.clients, exchange: exchange{method: "POST", path: smallPath, upload: 1000}},
+			{name: "post-one-node", about: "small JSON for a POST of 1 kB, all clients on one node", clients: b.clients, together: true, exchange: exchange{method: "POST", path: smallPath, upload: 1000}},
 			{name: "1mb", about: "result of 1 MB", clients: b.clients, exchange: exchange{method: "GET", path: megabPath, download: megabyte}},
 			{name: "download", about: size + " down", clients: 1, perGB: true, exchange: exchange{method: "GET", path: fmt.Sprint(bulkPath, b.bulk), download: b.bulk}},
 			{name: "chunked", about: size + " down in chunks", clients: 1, perGB: true, exchange: exchange{method: "GET", path: fmt.Sprint(chunkedPath, b.bulk), download: b.bulk}},
