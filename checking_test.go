@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/series"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
@@ -369,13 +370,13 @@ func TestALateResultIsNotCounted(t *testing.T) {
 		}
 		return total
 	}
-	labelled.add("late:1")
+	labelled.Add("late:1")
 	countProbe("late:1", "gui", true, time.Millisecond)
 	countTransition("late:1", "gui", "up")
 	if made := count(); made != 2 {
 		t.Errorf("%d series of a node that is probed, want 2", made)
 	}
-	labelled.remove("late:1")
+	labelled.Remove("late:1", forgetProbes)
 	countProbe("late:1", "gui", true, time.Millisecond)
 	countTransition("late:1", "gui", "up")
 	if made := count(); made != 0 {
@@ -387,13 +388,13 @@ func TestALargeClusterHasTimesOfSlowNodesAlone(t *testing.T) {
 	times := func(node string) int {
 		return probeDuration.DeletePartialMatch(map[string]string{"node": node})
 	}
-	labelled.add("few:1")
+	labelled.Add("few:1")
 	countProbe("few:1", "gui", true, time.Millisecond)
 	if times("few:1") != 1 {
 		t.Error("a node of a small cluster has no times")
 	}
-	for i := range mostInDetail {
-		labelled.add(fmt.Sprintf("many:%d", i))
+	for i := range series.MostInDetail {
+		labelled.Add(fmt.Sprintf("many:%d", i))
 	}
 	for _, took := range []time.Duration{time.Second, time.Millisecond} { // the first says nothing
 		countProbe("many:1", "gui", true, took)
@@ -407,9 +408,9 @@ func TestALargeClusterHasTimesOfSlowNodesAlone(t *testing.T) {
 			t.Errorf("the %s of a node that is slow are not told", took)
 		}
 	}
-	labelled.remove("few:1")
-	for i := range mostInDetail {
-		labelled.remove(fmt.Sprintf("many:%d", i))
+	labelled.Remove("few:1", forgetProbes)
+	for i := range series.MostInDetail {
+		labelled.Remove(fmt.Sprintf("many:%d", i), forgetProbes)
 	}
 }
 

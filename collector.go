@@ -127,7 +127,7 @@ type fleetSeries struct{}
 
 // NodeJoined implements fleet.Observer. It returns the counters of the node's requests.
 func (fleetSeries) NodeJoined(address string) (attached any) {
-	if labelled.isFew() { // increase() sees nothing of a series that begins with what it counts
+	if labelled.AreFew() { // increase() sees nothing of a series that begins with what it counts
 		displacedTotal.WithLabelValues(address)
 	}
 	return newRequestCounters(address)
@@ -135,12 +135,12 @@ func (fleetSeries) NodeJoined(address string) (attached any) {
 
 // NodeLeft implements fleet.Observer.
 func (fleetSeries) NodeLeft(n *fleet.Node) {
-	n.Attached.(*requestCounters).leave(forgetSelections, forgetRequests)
+	n.Attached.(*requestCounters).Leave(forgetSelections, forgetRequests)
 }
 
 // ProberJoined implements fleet.Observer.
 func (fleetSeries) ProberJoined(p *fleet.Prober) {
-	if !labelled.add(p.Address) {
+	if !labelled.Add(p.Address) {
 		return
 	}
 	for s := range service.Count {
@@ -152,4 +152,4 @@ func (fleetSeries) ProberJoined(p *fleet.Prober) {
 }
 
 // ProberLeft implements fleet.Observer.
-func (fleetSeries) ProberLeft(p *fleet.Prober) { labelled.remove(p.Address) }
+func (fleetSeries) ProberLeft(p *fleet.Prober) { labelled.Remove(p.Address, forgetProbes) }

@@ -1,13 +1,13 @@
 package tigergraph
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/series"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -71,98 +71,28 @@ const (
 	nativeBuckets = 60
 )
 
-// Of a large cluster, what is of interest about few of its nodes has no series of the
-// others: with more than so many nodes, how long the probes of a service took is told
-// of those that have been slow, and changes of a verdict from the first one on.
-const (
-	mostInDetail = 100
-	slowProbe    = 500 * time.Millisecond
-)
-
 func countProbe(node, checked string, passed bool, took time.Duration) {
 	result := "fail"
 	if passed {
 		result = "pass"
 	}
-	labelled.ifKnown(node, func(l *labelledNode) {
+	labelled.Probed(node, checked, took, func(timed bool) {
 		probesTotal.WithLabelValues(node, checked, result).Inc()
-		timed, probed := l.timed[checked]
-		if !timed {
-			// All the first ones are made at once, and their slowness is not the node's.
-			// Where everything is slow, it is that of the edge.
-			slow := probed && took >= slowProbe && labelled.timed < mostInDetail
-			if timed = slow || len(labelled.nodes) <= mostInDetail; timed {
-				labelled.timed++
-			}
-			l.timed[checked] = timed
+		if timed {
+			probeDuration.WithLabelValues(node, checked).Observe(took.Seconds())
 		}
-		if !timed {
-			return
-		}
-		probeDuration.WithLabelValues(node, checked).Observe(took.Seconds())
 	})
 }
 
 func countTransition(node, checked, to string) {
-	labelled.ifKnown(node, func(*labelledNode) { transitionsTotal.WithLabelValues(node, checked, to).Inc() })
+	labelled.IfKnown(node, func() { transitionsTotal.WithLabelValues(node, checked, to).Inc() })
 }
 
-// labelled counts the probers of each address, so that the series of a node that
-// nobody checks any more can be deleted.
-var labelled = labelCount{nodes: make(map[string]*labelledNode)}
+// labelled are the nodes that probers have series of.
+var labelled = series.NewNodes()
 
-type labelCount struct {
-	mu    sync.Mutex
-	nodes map[string]*labelledNode
-	timed int // how many services of nodes have a series of how long probes took
-}
-
-// labelledNode is a node that has series.
-type labelledNode struct {
-	probers int
-	timed   map[string]bool // whether a service that was probed has a series of how long that took
-}
-
-// add notes one more prober, and reports whether the nodes are few.
-func (l *labelCount) add(node string) (few bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.nodes[node] == nil {
-		l.nodes[node] = &labelledNode{timed: make(map[string]bool)}
-	}
-	l.nodes[node].probers++
-	return len(l.nodes) <= mostInDetail
-}
-
-// isFew reports whether the nodes are few.
-func (l *labelCount) isFew() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.nodes) <= mostInDetail
-}
-
-// ifKnown counts something of a node, unless the last prober of it has just ended:
-// a series made now would never be deleted.
-func (l *labelCount) ifKnown(node string, count func(*labelledNode)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if known := l.nodes[node]; known != nil {
-		count(known)
-	}
-}
-
-func (l *labelCount) remove(node string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.nodes[node].probers--; l.nodes[node].probers > 0 {
-		return
-	}
-	for _, timed := range l.nodes[node].timed {
-		if timed {
-			l.timed--
-		}
-	}
-	delete(l.nodes, node)
+// forgetProbes deletes the series of a node that nobody checks any more.
+func forgetProbes(node string) {
 	label := prometheus.Labels{"node": node}
 	probesTotal.DeletePartialMatch(label)
 	probeDuration.DeletePartialMatch(label)
@@ -180,51 +110,12 @@ func forgetSelections(node string) {
 type selectionCounters [service.Count][balance.Reasons]atomic.Pointer[prometheus.Counter]
 
 // count counts a selection.
-func (c *selectionCounters) count(of *nodeSeries, s service.Service, why balance.Reason) {
-	counter := resolved(of, &c[s][why], func() prometheus.Counter {
-		displacedTotal.WithLabelValues(of.node) // increase() sees nothing of a series that begins with what it counts
-		return selectionsTotal.WithLabelValues(of.node, s.String(), why.String())
+func (c *selectionCounters) count(of *series.Node, s service.Service, why balance.Reason) {
+	counter := series.Resolved(of, &c[s][why], func() prometheus.Counter {
+		displacedTotal.WithLabelValues(of.Name) // increase() sees nothing of a series that begins with what it counts
+		return selectionsTotal.WithLabelValues(of.Name, s.String(), why.String())
 	})
 	if counter != nil {
 		(*counter).Inc()
 	}
-}
-
-// nodeSeries guards the making of a node's series.
-type nodeSeries struct {
-	node string
-	mu   sync.Mutex
-	gone bool // nobody knows the node any more: a series made now would never be deleted
-}
-
-// ifKnown makes a series, unless the node is gone.
-func (n *nodeSeries) ifKnown(count func()) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.gone {
-		count()
-	}
-}
-
-// leave deletes the series.
-func (n *nodeSeries) leave(forget ...func(node string)) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.gone = true
-	for _, forget := range forget {
-		forget(n.node)
-	}
-}
-
-// resolved returns a metric that is kept, looked up the first time; nil if the node is
-// gone.
-func resolved[M any](n *nodeSeries, kept *atomic.Pointer[M], lookUp func() M) *M {
-	if known := kept.Load(); known != nil {
-		return known
-	}
-	n.ifKnown(func() {
-		metric := lookUp()
-		kept.Store(&metric)
-	})
-	return kept.Load()
 }
