@@ -33,10 +33,10 @@ func proberKeys(f *fleet.Fleet, address string, transport http.RoundTripper, che
 	for s := range service.Count {
 		way, what := settings, []byte(check)
 		if httpTransport(transport) != nil {
-			way = without(settings, "dial_timeout")
+			way = fleet.Without(settings, "dial_timeout")
 		}
 		if _, ours := checker.(*Services); ours {
-			what = without(check, rhythmSettings(s)...)
+			what = fleet.Without(check, fleet.RhythmSettings(s)...)
 		}
 		kin[s] = s.String() + digest(way, what)
 	}
@@ -46,34 +46,6 @@ func proberKeys(f *fleet.Fleet, address string, transport http.RoundTripper, che
 // proberKeys returns what identifies the prober of a node.
 func (p *Policy) proberKeys(address string) (key string, kin [service.Count]string, err error) {
 	return proberKeys(p.app.fleet, address, p.transport, p.checker, p.checkSettings)
-}
-
-// rhythmSettings are those of the health check `services` that say nothing of how a
-// service is.
-func rhythmSettings(s service.Service) []string {
-	settings := []string{"checker", "interval", "timeout", "jitter", "passes", "fails", "start"}
-	for other := range service.Count {
-		if other != s {
-			settings = append(settings, other.String())
-		}
-	}
-	return settings
-}
-
-// without returns an object of JSON without these keys.
-func without(object []byte, keys ...string) []byte {
-	var values map[string]json.RawMessage
-	if json.Unmarshal(object, &values) != nil {
-		return object
-	}
-	for _, key := range keys {
-		delete(values, key)
-	}
-	left, err := json.Marshal(values)
-	if err != nil {
-		return object
-	}
-	return left
 }
 
 // authorities returns the authorities that a transport trusts, nil if they are

@@ -2,6 +2,7 @@ package statuspage_test
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -45,8 +46,9 @@ func TestThePageIsServedAsItIsAskedFor(t *testing.T) {
 }
 
 func TestAStatusThatCannotBeReadIsAnError(t *testing.T) {
-	broken := func(time.Time) *statuspage.Snapshot { panic("a bug") }
-	feed := statuspage.NewFeed(broken, func(error) {})
+	share := statuspage.Service{Share: math.NaN()} // which JSON lacks
+	unwritable := &statuspage.Snapshot{Nodes: []statuspage.Node{{Services: map[string]statuspage.Service{"gui": share}}}}
+	feed := statuspage.NewFeed(func(time.Time) *statuspage.Snapshot { return unwritable }, func(error) {})
 	t.Cleanup(feed.End)
 	err := statuspage.Serve(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/?format=json", nil), feed)
 	if !errors.As(err, new(statuspage.SnapshotError)) {
