@@ -16,7 +16,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
 
 func init() {
@@ -68,8 +67,8 @@ func adaptWithout(unset string, body []byte, options map[string]any) error {
 var environmentVariables = map[string]environment.Variable{
 	"SITE":                {Hint: "the name of the site, such as graph.example.com", Check: checkSite},
 	"TIGERGRAPH_NODES":    {Hint: "the nodes, such as \"m1 m2 m3\"", Check: checkNodeList},
-	"COOKIE_KEY":          {Check: checkCookieKey},
-	"PREVIOUS_COOKIE_KEY": {Check: checkCookieKey, Needs: "COOKIE_KEY"},
+	"COOKIE_KEY":          {Check: environment.CheckKey},
+	"PREVIOUS_COOKIE_KEY": {Check: environment.CheckKey, Needs: "COOKIE_KEY"},
 	"ACME_EMAIL":          {Check: environment.CheckEmail},
 	"ACME_CA":             {Check: environment.CheckURL},
 	"ACME_CA_ROOT":        {Check: environment.CheckFiles(1)},
@@ -79,8 +78,8 @@ var environmentVariables = map[string]environment.Variable{
 	"LOG_LEVEL":           {Check: environment.CheckLogLevel},
 	"GRACE_PERIOD":        {Check: checkDuration},
 
-	"COOKIE_KEY_FILE":          {Check: checkCookieKeyFile},
-	"PREVIOUS_COOKIE_KEY_FILE": {Check: checkKeyFile, Needs: "COOKIE_KEY_FILE"},
+	"COOKIE_KEY_FILE":          {Check: environment.CheckOnlyKeyFile},
+	"PREVIOUS_COOKIE_KEY_FILE": {Check: environment.CheckKeyFile, Needs: "COOKIE_KEY_FILE"},
 	"STATUS_ADDRESS":           {Check: checkStatusPort},
 	"ERROR_PAGE":               {Check: environment.CheckFiles(1)},
 	"CADDY_ADMIN":              {Check: checkAdmin},
@@ -129,16 +128,6 @@ func checkNodeList(value string) error {
 		if _, err := nodes.addNode(caddyfile.Token{Text: node}); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func checkCookieKey(value string) error {
-	if environment.IsPlaceholder(value) {
-		return errors.New("it must be the key itself, for a placeholder in it is not expanded; to read the key from a file, set COOKIE_KEY_FILE to its path (for the previous key PREVIOUS_COOKIE_KEY_FILE)")
-	}
-	if len(value) < settings.ShortestKey {
-		return fmt.Errorf("it has %d characters, and must have at least %d; make one with 'openssl rand -hex 32'", len(value), settings.ShortestKey)
 	}
 	return nil
 }

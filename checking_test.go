@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/series"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
@@ -389,13 +390,13 @@ func seriesOfNode(t *testing.T, node string, metrics ...prometheus.Collector) it
 // A series that is made after the last prober has ended would stay for ever.
 func TestALateResultIsNotCounted(t *testing.T) {
 	count := func() int { return len(slices.Collect(seriesOfNode(t, "late:1", probesTotal, transitionsTotal))) }
-	labelled.add("late:1")
+	labelled.Add("late:1")
 	countProbe("late:1", service.GUI, true, time.Millisecond)
 	countTransition("late:1", service.GUI, health.Unknown, health.Up)
 	if made := count(); made != 2 {
 		t.Errorf("%d series of a node that is probed, want 2", made)
 	}
-	labelled.remove("late:1")
+	labelled.Remove("late:1", forgetProbes)
 	countProbe("late:1", service.GUI, true, time.Millisecond)
 	countTransition("late:1", service.GUI, health.Unknown, health.Up)
 	if made := count(); made != 0 {
@@ -417,7 +418,7 @@ func TestNothingIsLeftOfTheRequestsToANodeThatLeft(t *testing.T) {
 	if made, want := count(), 5*int(service.Count); made != want {
 		t.Errorf("%d series of a node that is asked, want %d", made, want)
 	}
-	counters.leave(counters.forget)
+	counters.Leave(counters.forget)
 	counters.countAnswer(service.GUI, http.StatusNotFound, time.Millisecond)
 	if left := count(); left != 0 {
 		t.Errorf("%d series of a node that left", left)
@@ -431,13 +432,13 @@ func TestALargeClusterHasTimesOfSlowNodesAlone(t *testing.T) {
 		}
 		return observed
 	}
-	labelled.add("few:1")
+	labelled.Add("few:1")
 	countProbe("few:1", service.GUI, true, time.Millisecond)
 	if times("few:1") != 1 {
 		t.Error("a node of a small cluster has no times")
 	}
-	for i := range mostInDetail {
-		labelled.add(fmt.Sprintf("many:%d", i))
+	for i := range series.MostInDetail {
+		labelled.Add(fmt.Sprintf("many:%d", i))
 	}
 	for _, took := range []time.Duration{time.Second, time.Millisecond} { // the first says nothing
 		countProbe("many:1", service.GUI, true, took)
@@ -445,16 +446,16 @@ func TestALargeClusterHasTimesOfSlowNodesAlone(t *testing.T) {
 	if times("many:1") != 0 {
 		t.Error("a node that is not slow has times")
 	}
-	series := func(metric prometheus.Collector) int { return len(slices.Collect(seriesOfNode(t, "many:1", metric))) }
+	seriesOf := func(metric prometheus.Collector) int { return len(slices.Collect(seriesOfNode(t, "many:1", metric))) }
 	countTransition("many:1", service.GUI, health.Unknown, health.Up)
-	if series(probesTotal) != 0 || series(transitionsTotal) != 0 {
+	if seriesOf(probesTotal) != 0 || seriesOf(transitionsTotal) != 0 {
 		t.Error("a node of which all is well has series of its probes")
 	}
 	countProbe("many:1", service.GUI, false, time.Millisecond)
 	countProbe("many:1", service.GUI, true, time.Millisecond)
 	countTransition("many:1", service.GUI, health.Up, health.Down)
 	countTransition("many:1", service.GUI, health.Down, health.Up)
-	if made := series(probesTotal) + series(transitionsTotal); made != 4 {
+	if made := seriesOf(probesTotal) + seriesOf(transitionsTotal); made != 4 {
 		t.Errorf("a node that failed has %d series of its probes, want 4", made)
 	}
 	for i, took := range []time.Duration{time.Second, time.Millisecond} {
@@ -468,9 +469,9 @@ func TestALargeClusterHasTimesOfSlowNodesAlone(t *testing.T) {
 			t.Errorf("the times of a node of many are %s, want native buckets alone", h)
 		}
 	}
-	labelled.remove("few:1")
-	for i := range mostInDetail {
-		labelled.remove(fmt.Sprintf("many:%d", i))
+	labelled.Remove("few:1", forgetProbes)
+	for i := range series.MostInDetail {
+		labelled.Remove(fmt.Sprintf("many:%d", i), forgetProbes)
 	}
 }
 

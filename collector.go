@@ -127,7 +127,7 @@ type fleetSeries struct{}
 
 // NodeJoined implements fleet.Observer. It returns the counters of the node's requests.
 func (fleetSeries) NodeJoined(address string) (attached any) {
-	if labelled.isFew() { // increase() sees nothing of a series that begins with what it counts
+	if labelled.AreFew() { // increase() sees nothing of a series that begins with what it counts
 		displacedTotal.WithLabelValues(address)
 	}
 	return newRequestCounters(address)
@@ -136,12 +136,12 @@ func (fleetSeries) NodeJoined(address string) (attached any) {
 // NodeLeft implements fleet.Observer.
 func (fleetSeries) NodeLeft(n *fleet.Node) {
 	counters := n.Attached.(*requestCounters)
-	counters.leave(counters.forget)
+	counters.Leave(counters.forget)
 }
 
 // ProberJoined implements fleet.Observer.
 func (fleetSeries) ProberJoined(p *fleet.Prober) {
-	if !labelled.add(p.Address) {
+	if !labelled.Add(p.Address) {
 		return
 	}
 	for s := range service.Count {
@@ -153,4 +153,4 @@ func (fleetSeries) ProberJoined(p *fleet.Prober) {
 }
 
 // ProberLeft implements fleet.Observer.
-func (fleetSeries) ProberLeft(p *fleet.Prober) { labelled.remove(p.Address) }
+func (fleetSeries) ProberLeft(p *fleet.Prober) { labelled.Remove(p.Address, forgetProbes) }

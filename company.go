@@ -41,7 +41,7 @@ func (c *call) countDisplaced(v *visit) {
 		c.joinCompany(v)
 	}
 	if v.company.Count() {
-		v.pinned.requests.ifKnown(func() { displacedTotal.WithLabelValues(v.pinned.Address).Inc() })
+		v.pinned.requests.IfKnown(func() { displacedTotal.WithLabelValues(v.pinned.Address).Inc() })
 	}
 }
 

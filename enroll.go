@@ -79,7 +79,7 @@ func newMember(p *Policy, n *fleet.Node, dial string, index int) *member {
 	m.retiring = m.weight == 0 || slices.Contains(p.Drain, dial)
 	if m.requests, _ = n.Attached.(*requestCounters); m.requests == nil { // nobody else knows the node
 		m.requests = newRequestCounters(n.Address)
-		m.requests.leave()
+		m.requests.Leave()
 	}
 	m.choices = newChoices(p, m)
 	m.placeholders = newPlaceholders(m.label)

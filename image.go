@@ -15,29 +15,6 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
 )
 
-// checkKeyFile wants a file that holds a cookie's key.
-func checkKeyFile(value string) error {
-	if err := environment.CheckFiles(1)(value); err != nil {
-		return err
-	}
-	content, err := os.ReadFile(strings.TrimSpace(value))
-	if err != nil {
-		return err
-	}
-	if err := checkCookieKey(strings.TrimRight(string(content), "\r\n")); err != nil {
-		return fmt.Errorf("of the file '%s': %w", value, err)
-	}
-	return nil
-}
-
-// checkCookieKeyFile refuses two keys where one is used.
-func checkCookieKeyFile(value string) error {
-	if os.Getenv("COOKIE_KEY") != "" {
-		return errors.New("COOKIE_KEY is set too: set one of the two")
-	}
-	return checkKeyFile(value)
-}
-
 // checkInternalPort refuses a port that the image publishes, or the site listens on:
 // what it shows is for nobody outside.
 func checkInternalPort(value string) error {

@@ -1,13 +1,13 @@
 package tigergraph
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/series"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -88,51 +88,12 @@ func forgetSelections(node string) {
 type selectionCounters [service.Count][balance.Reasons]atomic.Pointer[prometheus.Counter]
 
 // count counts a selection.
-func (c *selectionCounters) count(of *nodeSeries, s service.Service, why balance.Reason) {
-	counter := resolved(of, &c[s][why], func() prometheus.Counter {
-		displacedTotal.WithLabelValues(of.node) // increase() sees nothing of a series that begins with what it counts
-		return selectionsTotal.WithLabelValues(of.node, s.String(), why.String())
+func (c *selectionCounters) count(of *series.Node, s service.Service, why balance.Reason) {
+	counter := series.Resolved(of, &c[s][why], func() prometheus.Counter {
+		displacedTotal.WithLabelValues(of.Name) // increase() sees nothing of a series that begins with what it counts
+		return selectionsTotal.WithLabelValues(of.Name, s.String(), why.String())
 	})
 	if counter != nil {
 		(*counter).Inc()
 	}
-}
-
-// nodeSeries guards the making of a node's series.
-type nodeSeries struct {
-	node string
-	mu   sync.Mutex
-	gone bool // nobody knows the node any more: a series made now would never be deleted
-}
-
-// ifKnown makes a series, unless the node is gone.
-func (n *nodeSeries) ifKnown(count func()) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.gone {
-		count()
-	}
-}
-
-// leave has no more series made, and those that were made forgotten.
-func (n *nodeSeries) leave(forget ...func()) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.gone = true
-	for _, forget := range forget {
-		forget()
-	}
-}
-
-// resolved returns a metric that is kept, looked up the first time; nil if the node is
-// gone.
-func resolved[M any](n *nodeSeries, kept *atomic.Pointer[M], lookUp func() M) *M {
-	if known := kept.Load(); known != nil {
-		return known
-	}
-	n.ifKnown(func() {
-		metric := lookUp()
-		kept.Store(&metric)
-	})
-	return kept.Load()
 }

@@ -2,7 +2,6 @@ package tigergraph
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 
@@ -32,16 +31,5 @@ func rekeys(operations *headers.Handler) bool {
 	if operations == nil || operations.Request == nil {
 		return false
 	}
-	for _, fields := range []http.Header{operations.Request.Add, operations.Request.Set} {
-		for field := range fields {
-			switch http.CanonicalHeaderKey(field) {
-			case "Expect", "Idempotency-Key", "X-Idempotency-Key", "Gsql-Async", "X-Http-Method-Override", "Upgrade":
-				return true
-			}
-			if strings.Contains(field, "{") { // a placeholder
-				return true
-			}
-		}
-	}
-	return false
+	return once.Rekeys(operations.Request.Add, operations.Request.Set)
 }

@@ -64,7 +64,7 @@ func (a *App) observe() []observation {
 			status := found[id]
 			if status == nil {
 				status = &observation{nodeStatus: nodeStatus{Address: m.Address, Cluster: policy.clusters()[m.cluster], Role: "standby", Services: m.serviceStatuses()}}
-				status.DrainUntil = moment(m.DrainUntil())
+				status.DrainUntil = statuspage.Moment(m.DrainUntil())
 				found[id], order = status, append(order, id)
 			}
 			status.uses = append(status.uses, use{policy, m})
@@ -76,7 +76,7 @@ func (a *App) observe() []observation {
 			case status.Role != "primary":
 				status.Role = "backup"
 			}
-			status.LastSession = moment(m.LastSession())
+			status.LastSession = statuspage.Moment(m.LastSession())
 			status.Draining = status.Draining || m.isDraining()
 			status.Weight = max(status.Weight, int(m.weight))
 			if upstream := roster.upstream(m); upstream != nil && upstream.Host != nil {
@@ -100,7 +100,7 @@ func (m *member) serviceStatuses() map[string]serviceStatus {
 	for s := range service.Count {
 		status := serviceStatus{Verdict: health.Off.String()}
 		if m.prober != nil && m.prober.Checks(s) {
-			status = checkedStatus(m.prober, s)
+			status = statuspage.StatusOf(m.prober, s)
 		}
 		status.Traffic = m.requests.trafficOf(s, now)
 		statuses[s.String()] = status
@@ -196,30 +196,4 @@ func (a *App) lastOf(n *fleet.Node) string {
 func (p *Policy) takesClients(m *member, s service.Service) bool {
 	upstream := p.roster.Load().upstream(m)
 	return upstream != nil && upstream.Healthy() && !m.isDraining() && (m.prober == nil || m.prober.Verdict(s) != health.Down)
-}
-
-// latency returns how long the last minutes' probes of a service took, up to a step.
-func latency(p *fleet.Prober, s service.Service, before int64) *statuspage.Latency {
-	slowest, failed := p.Latency(s, before)
-	return &statuspage.Latency{SlowestMS: slowest, Failed: failed}
-}
-
-// checkedStatus returns what is known of a service that is checked.
-func checkedStatus(p *fleet.Prober, s service.Service) serviceStatus {
-	report := p.Report(s)
-	status := serviceStatus{
-		Verdict:   report.Verdict.String(),
-		Since:     moment(report.Since),
-		Streak:    report.Streak,
-		LastProbe: moment(report.LastProbe),
-		LatencyMS: float64(report.Latency.Microseconds()) / 1000,
-		LastError: report.LastError(),
-	}
-	if report.Verdict == health.Down || report.Unroutable {
-		status.Advice = health.Advice(s.String(), report.Failure)
-	}
-	if met := report.Evidence; met.Last != health.Nothing {
-		status.Evidence = &statuspage.Evidence{Last: met.Last.String(), At: *moment(met.At), Count: met.Count}
-	}
-	return status
 }

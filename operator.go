@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/calls"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/clock"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
@@ -216,10 +215,10 @@ func (a *App) clusterStatuses() []clusterStatus {
 			status := &statuses[at]
 			status.Active = status.Active || i == active
 			if said, switched := word.Switches[name]; switched && i == active {
-				status.Since = moment(said.Since)
+				status.Since = statuspage.Moment(said.Since)
 			}
 			if i == kept {
-				status.DrainingUntil = moment(until)
+				status.DrainingUntil = statuspage.Moment(until)
 			}
 			for _, m := range policy.allMembers() {
 				if m.cluster == i && !slices.Contains(status.Nodes, m.Address) {
@@ -273,13 +272,4 @@ func (a *App) isStandbySomewhere(name string) bool {
 // isKeptSomewhere reports whether a cluster keeps its sessions after a switch.
 func (a *App) isKeptSomewhere() bool {
 	return slices.ContainsFunc(a.allPolicies(), func(p *Policy) bool { return p.roster.Load().kept >= 0 })
-}
-
-// moment returns a time for JSON, nil if it never was.
-func moment(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	date := clock.Date(t)
-	return &date
 }

@@ -40,10 +40,10 @@ func newProberSettings(f *fleet.Fleet, transport http.RoundTripper, checker Heal
 	for s := range service.Count {
 		way, what := settings, []byte(check)
 		if httpTransport(transport) != nil {
-			way = without(settings, "dial_timeout")
+			way = fleet.Without(settings, "dial_timeout")
 		}
 		if _, ours := checker.(*Services); ours {
-			what = without(check, rhythmSettings(s)...)
+			what = fleet.Without(check, fleet.RhythmSettings(s)...)
 		}
 		common.kin[s] = digest(way, what) + " " + s.String()
 	}
@@ -57,34 +57,6 @@ func (p *proberSettings) keys(address string) (key string, kin [service.Count]st
 		kin[s] = p.kin[s] + " " + address
 	}
 	return p.whole + " " + address, kin
-}
-
-// rhythmSettings are those of the health check `services` that say nothing of how a
-// service is.
-func rhythmSettings(s service.Service) []string {
-	settings := []string{"checker", "interval", "timeout", "jitter", "passes", "fails", "start"}
-	for other := range service.Count {
-		if other != s {
-			settings = append(settings, other.String())
-		}
-	}
-	return settings
-}
-
-// without returns an object of JSON without these keys.
-func without(object []byte, keys ...string) []byte {
-	var values map[string]json.RawMessage
-	if json.Unmarshal(object, &values) != nil {
-		return object
-	}
-	for _, key := range keys {
-		delete(values, key)
-	}
-	left, err := json.Marshal(values)
-	if err != nil {
-		return object
-	}
-	return left
 }
 
 // authorities returns the authorities that a transport trusts, nil if they are

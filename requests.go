@@ -9,6 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/series"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/statuspage"
 )
@@ -16,7 +17,7 @@ import (
 // requestCounters count the attempts at a node. Each counter is found once: a request
 // that meets it again costs no look-up by label and no allocation.
 type requestCounters struct {
-	nodeSeries
+	series.Node
 	services [service.Count]serviceCounters
 	// traffic is what the counters were in the last minutes.
 	trafficMu sync.Mutex
@@ -37,7 +38,7 @@ type codeCounter struct {
 }
 
 func newRequestCounters(node string) *requestCounters {
-	r := &requestCounters{nodeSeries: nodeSeries{node: node}}
+	r := &requestCounters{Node: series.Node{Name: node}}
 	for s := range r.traffic {
 		r.traffic[s].Add(time.Now(), statuspage.Count{})
 	}
@@ -48,7 +49,7 @@ func newRequestCounters(node string) *requestCounters {
 func (r *requestCounters) countAnswer(s service.Service, status int, took time.Duration) {
 	r.count(s, response.Code(status))
 	c := &r.services[s]
-	observer := resolved(&r.nodeSeries, &c.duration, func() prometheus.Observer { return requestDuration.WithLabelValues(r.node, s.String()) })
+	observer := series.Resolved(&r.Node, &c.duration, func() prometheus.Observer { return requestDuration.WithLabelValues(r.Name, s.String()) })
 	if observer != nil {
 		(*observer).Observe(took.Seconds())
 	}
@@ -56,7 +57,7 @@ func (r *requestCounters) countAnswer(s service.Service, status int, took time.D
 
 // countRetry counts an attempt that left the node for another.
 func (r *requestCounters) countRetry(s service.Service) {
-	counter := resolved(&r.nodeSeries, &r.services[s].retries, func() prometheus.Counter { return retriesTotal.WithLabelValues(r.node, s.String()) })
+	counter := series.Resolved(&r.Node, &r.services[s].retries, func() prometheus.Counter { return retriesTotal.WithLabelValues(r.Name, s.String()) })
 	if counter != nil {
 		(*counter).Inc()
 	}
@@ -92,12 +93,12 @@ func (c *serviceCounters) find(code response.Code) prometheus.Counter {
 
 // add makes a counter known; it is nil if nobody knows the node any more.
 func (r *requestCounters) add(s service.Service, code response.Code) (counter prometheus.Counter) {
-	r.ifKnown(func() {
+	r.IfKnown(func() {
 		c := &r.services[s]
 		if counter = c.find(code); counter != nil {
 			return
 		}
-		counter = requestsTotal.WithLabelValues(r.node, s.String(), code.String())
+		counter = requestsTotal.WithLabelValues(r.Name, s.String(), code.String())
 		var known []codeCounter
 		if current := c.codes.Load(); current != nil {
 			known = append(known, *current...)
@@ -154,14 +155,14 @@ func read(metric prometheus.Metric) *dto.Metric {
 
 // forget deletes the series of a node that no configuration uses.
 func (r *requestCounters) forget() {
-	forgetSelections(r.node)
+	forgetSelections(r.Name)
 	for s := range service.Count {
 		if codes := r.services[s].codes.Load(); codes != nil {
 			for _, known := range *codes {
-				requestsTotal.DeleteLabelValues(r.node, s.String(), known.code.String())
+				requestsTotal.DeleteLabelValues(r.Name, s.String(), known.code.String())
 			}
 		}
-		requestDuration.DeleteLabelValues(r.node, s.String())
-		retriesTotal.DeleteLabelValues(r.node, s.String())
+		requestDuration.DeleteLabelValues(r.Name, s.String())
+		retriesTotal.DeleteLabelValues(r.Name, s.String())
 	}
 }

@@ -234,7 +234,7 @@ func (c *call) chooseSpread(secure bool) *reverseproxy.Upstream {
 
 // label sets the placeholders, and counts the choice.
 func (c *call) label(m *member, why balance.Reason) {
-	m.selections.count(&m.requests.nodeSeries, c.service, why)
+	m.selections.count(&m.requests.Node, c.service, why)
 	replacer, ok := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return

@@ -1,6 +1,7 @@
 package tigergraph
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -70,89 +71,11 @@ func parseStatus(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 
 // ServeHTTP serves the page, or what it shows, under any path.
 func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	header := w.Header()
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		header.Set("Allow", "GET, HEAD")
-		http.Error(w, "the status page can only be read: use GET or HEAD", http.StatusMethodNotAllowed)
-		return nil
+	err := statuspage.Serve(w, r, s.app.feed)
+	if unread := (statuspage.SnapshotError{}); errors.As(err, &unread) {
+		return caddyhttp.Error(http.StatusInternalServerError, unread.Err)
 	}
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-store")
-	format := statuspage.Accepted(r.Header["Accept"])
-	if name := r.URL.Query().Get("format"); name != "" {
-		var known bool
-		if format, known = statuspage.ParseFormat(name); !known {
-			http.Error(w, "format must be html, json or events", http.StatusBadRequest)
-			return nil
-		}
-	} else {
-		header.Set("Vary", "Accept")
-	}
-	switch format {
-	case statuspage.JSON:
-		return s.serveJSON(w)
-	case statuspage.Events:
-		return s.serveEvents(w, r)
-	default:
-		header.Set("Content-Type", "text/html; charset=utf-8")
-		header.Set("Content-Security-Policy", statuspage.Policy)
-		header.Set("Referrer-Policy", "no-referrer")
-		_, err := w.Write(statuspage.Page)
-		return err
-	}
-}
-
-func (s *Status) serveJSON(w http.ResponseWriter) error {
-	content, err := s.app.feed.Snapshot()
-	if err != nil {
-		return caddyhttp.Error(http.StatusInternalServerError, err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(content)
 	return err
-}
-
-// writeTimeout is how long a reader of a stream may keep it waiting.
-const writeTimeout = 10 * time.Second
-
-// serveEvents sends what changes until the client leaves or the configuration is
-// replaced.
-func (s *Status) serveEvents(w http.ResponseWriter, r *http.Request) error {
-	header := w.Header()
-	if r.Method == http.MethodHead {
-		header.Set("Content-Type", "text/event-stream")
-		return nil
-	}
-	subscription, err := s.app.feed.Subscribe()
-	if err != nil {
-		header.Set("Retry-After", "1")
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return nil
-	}
-	defer subscription.Close()
-	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", "no-store, no-transform")
-	header.Set("X-Accel-Buffering", "no") // for an nginx in front
-	controller := http.NewResponseController(w)
-	defer func() { _ = controller.SetWriteDeadline(time.Time{}) }() // the connection may be used again
-	for {
-		select {
-		case <-r.Context().Done():
-			return nil
-		case event, more := <-subscription.Events():
-			if !more {
-				return nil
-			}
-			// Not every writer has a deadline; a client that left shows all the same.
-			_ = controller.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if _, err := w.Write(event); err != nil {
-				return nil //nolint:nilerr // the client has left
-			}
-			if err := controller.Flush(); err != nil {
-				return nil //nolint:nilerr // the client has left
-			}
-		}
-	}
 }
 
 // snapshot returns all that the page shows.
@@ -162,7 +85,7 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 		Time:               now.UTC().Round(0),
 		Version:            pluginVersion,
 		CaddyVersion:       caddyVersion,
-		Started:            *moment(started),
+		Started:            *statuspage.Moment(started),
 		UptimeSeconds:      int64(now.Sub(started).Seconds()),
 		LatencyStep:        step,
 		LatencyStepSeconds: int(health.LatencyStep.Seconds()),
@@ -204,7 +127,7 @@ func (a *App) snapshot(now time.Time) *statuspage.Snapshot {
 				shown.Share += shares[shareKey{use.member, of}] / float64(len(observed.uses))
 			}
 			if prober := observed.uses[0].prober; prober != nil && prober.Checks(of) {
-				shown.Probes = latency(prober, of, step)
+				shown.Probes = statuspage.ProbesOf(prober, of, step)
 			}
 			node.Services[of.String()] = shown
 		}

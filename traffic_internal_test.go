@@ -12,7 +12,7 @@ import (
 
 func TestTheTrafficIsThatOfTheMetrics(t *testing.T) {
 	counters := newRequestCounters("10.9.0.1:14240")
-	defer counters.leave(counters.forget)
+	defer counters.Leave(counters.forget)
 	now := time.Now()
 	if traffic := counters.trafficOf(service.RESTPP, now.Add(2*time.Second)); traffic != nil {
 		t.Errorf("before any request there is %+v", traffic)
@@ -43,7 +43,7 @@ func TestTheTrafficIsThatOfTheMetrics(t *testing.T) {
 
 func TestCountingARequestAllocatesNothing(t *testing.T) {
 	counters := newRequestCounters("10.9.0.2:14240")
-	defer counters.leave(counters.forget)
+	defer counters.Leave(counters.forget)
 	count := func() {
 		counters.countAnswer(service.RESTPP, 200, 10*time.Millisecond)
 		counters.countAnswer(service.RESTPP, 599, 10*time.Millisecond)

@@ -2,7 +2,6 @@ package tigergraph
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -12,10 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/attempt"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
 
 func init() {
@@ -72,7 +71,7 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the transport.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	if err := checkClientIPHeader(t.ClientIPHeader); t.ClientIPHeader != "" && err != nil {
+	if err := settings.CheckClientIPHeader(t.ClientIPHeader); t.ClientIPHeader != "" && err != nil {
 		return err
 	}
 	t.ClientIPHeader = http.CanonicalHeaderKey(t.ClientIPHeader)
@@ -85,12 +84,12 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
-	settings := t.Transport
-	settings.Proxy = attempt.AskOnce(settings.Proxy)
+	client := t.Transport
+	client.Proxy = attempt.AskOnce(client.Proxy)
 	t.sender.Edge, t.sender.Goes = edge{}, &t.HTTPTransport
-	t.sender.Proxy = func(r *http.Request) (*url.URL, error) { return settings.Proxy(r) }
-	dial := settings.DialContext
-	limit := &http1.Limit{Most: settings.MaxConnsPerHost}
+	t.sender.Proxy = func(r *http.Request) (*url.URL, error) { return client.Proxy(r) }
+	dial := client.DialContext
+	limit := &http1.Limit{Most: client.MaxConnsPerHost}
 	// within has both ways together keep to the most connections that there may be.
 	within := func(ctx context.Context, network, address string, free func()) (net.Conn, error) {
 		if limit.Most <= 0 {
@@ -99,7 +98,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return limit.Dial(ctx, address, free, func() (net.Conn, error) { return dial(ctx, network, address) })
 	}
 	if !slices.Contains(t.Versions, "h2c") { // where requests share a connection
-		settings.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		client.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := within(ctx, network, address, func() { t.closeIdle(address) })
 			if err != nil {
 				return nil, err
@@ -112,11 +111,11 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.sender.Own = &http1.Client{
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
-			return within(dialContext{ctx}, "tcp", address, settings.CloseIdleConnections)
+			return within(dialContext{ctx}, "tcp", address, client.CloseIdleConnections)
 		},
-		MaxIdle: settings.MaxIdleConnsPerHost, MaxConns: settings.MaxConnsPerHost, IdleTimeout: settings.IdleConnTimeout,
-		Limits:     http1.Limits{Bytes: settings.MaxResponseHeaderBytes},
-		ReadBuffer: settings.ReadBufferSize,
+		MaxIdle: client.MaxIdleConnsPerHost, MaxConns: client.MaxConnsPerHost, IdleTimeout: client.IdleConnTimeout,
+		Limits:     http1.Limits{Bytes: client.MaxResponseHeaderBytes},
+		ReadBuffer: client.ReadBufferSize,
 		Suspects:   &t.sender.Suspects,
 	}
 	return nil
@@ -139,25 +138,13 @@ func (c dialContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// checkClientIPHeader refuses what is no field, and fields that are not ours to set.
-func checkClientIPHeader(field string) error {
-	if !httpguts.ValidHeaderFieldName(field) {
-		return fmt.Errorf("client_ip_header '%s' is not the name of a header field, such as X-Real-IP", field)
-	}
-	switch http.CanonicalHeaderKey(field) {
-	case "Host", "Connection", "Content-Length", "Expect", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
-		return fmt.Errorf("client_ip_header '%s' is a field that HTTP itself needs: expected one such as X-Real-IP", field)
-	}
-	return nil
-}
-
 // isPlain reports whether nothing is set that only Go's client does.
 func (t *Transport) isPlain() bool {
-	settings := t.Transport
+	client := t.Transport
 	return http1.Supported && t.TLS == nil && t.ProxyProtocol == "" && t.ReadTimeout == 0 && t.WriteTimeout == 0 &&
 		slices.Contains(t.Versions, "1.1") && !slices.Contains(t.Versions, "h2c") &&
-		settings.DisableCompression && !settings.DisableKeepAlives &&
-		settings.MaxIdleConns == 0 && settings.ResponseHeaderTimeout == 0
+		client.DisableCompression && !client.DisableKeepAlives &&
+		client.MaxIdleConns == 0 && client.ResponseHeaderTimeout == 0
 }
 
 // Cleanup closes idle connections.
@@ -200,7 +187,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	var opening caddyfile.Token
-	var settings []caddyfile.Token
+	var others []caddyfile.Token
 	for d.NextBlock(0) {
 		if opening.Text == "" {
 			opening = openingBrace(d)
@@ -213,7 +200,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if !d.AllArgs(&t.ClientIPHeader) {
 				return d.Err("expected 'client_ip_header <field>', such as 'client_ip_header X-Real-IP'")
 			}
-			if err := checkClientIPHeader(t.ClientIPHeader); err != nil {
+			if err := settings.CheckClientIPHeader(t.ClientIPHeader); err != nil {
 				return d.WrapErr(err)
 			}
 		case "no_via":
@@ -225,10 +212,10 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			t.NoVia = true
 		default:
-			settings = append(settings, d.NextSegment()...)
+			others = append(others, d.NextSegment()...)
 		}
 	}
-	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(withBlock(tokens, opening, settings)))
+	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(withBlock(tokens, opening, others)))
 }
 
 // httpTransport returns the settings of a transport that speaks HTTP, nil if it is

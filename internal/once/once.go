@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -164,3 +165,20 @@ var (
 	_ io.ReadCloser = emptyBody{}
 	_ io.WriterTo   = emptyBody{}
 )
+
+// Rekeys reports whether fields that are added to a request may make it look idempotent,
+// or different from what it was judged by.
+func Rekeys(added ...http.Header) bool {
+	for _, fields := range added {
+		for field := range fields {
+			switch http.CanonicalHeaderKey(field) {
+			case "Expect", "Idempotency-Key", "X-Idempotency-Key", "Gsql-Async", "X-Http-Method-Override", "Upgrade":
+				return true
+			}
+			if strings.Contains(field, "{") { // a placeholder
+				return true
+			}
+		}
+	}
+	return false
+}

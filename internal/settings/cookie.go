@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
 )
 
 // What a cookie is without settings.
@@ -120,7 +119,7 @@ func Keys(secrets []string, expand func(string) (string, error)) (keys [][]byte,
 		if expanded == "" {
 			return nil, fmt.Errorf("secret %d: %w", i+1, errEmptySecret)
 		}
-		if environment.IsPlaceholder(expanded) {
+		if IsPlaceholder(expanded) {
 			return nil, fmt.Errorf("secret %d has a value that is a placeholder itself, which nothing expands: anybody could know it", i+1)
 		}
 		keys = append(keys, []byte(expanded))

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/environment"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -89,7 +88,7 @@ func (c *HealthCheck) Header(expand func(string) string) (header http.Header, ho
 	for field, values := range c.Headers {
 		for _, value := range values {
 			value = expand(value)
-			if environment.HoldsPlaceholder(value) {
+			if HoldsPlaceholder(value) {
 				return nil, "", fmt.Errorf("the value of the header field '%s' has a placeholder that nothing expands", field)
 			}
 			header.Add(field, value)

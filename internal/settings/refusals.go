@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -206,6 +207,18 @@ func (p *Policy) checkClusters() error {
 func (p *Policy) checkHealthCheck() error {
 	if p.HealthCheckOff && p.HasHealthCheck {
 		return errors.New("health_check is both off and configured")
+	}
+	return nil
+}
+
+// CheckClientIPHeader refuses what is no field, and fields that are not ours to set.
+func CheckClientIPHeader(field string) error {
+	if !httpguts.ValidHeaderFieldName(field) {
+		return fmt.Errorf("client_ip_header '%s' is not the name of a header field, such as X-Real-IP", field)
+	}
+	switch http.CanonicalHeaderKey(field) {
+	case "Host", "Connection", "Content-Length", "Expect", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return fmt.Errorf("client_ip_header '%s' is a field that HTTP itself needs: expected one such as X-Real-IP", field)
 	}
 	return nil
 }
