@@ -18,6 +18,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1/http1test"
 )
 
 // newTransport sets up a transport by its JSON.
@@ -40,29 +42,14 @@ func newTransport(t testing.TB, settings string) *Transport {
 // node's address.
 func serveRaw(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				serve(conn)
-				// What is closed before all was read resets the connection, and the
-				// answer may be lost.
-				_ = conn.(*net.TCPConn).CloseWrite()
-				_ = conn.SetReadDeadline(time.Now().Add(time.Second))
-				_, _ = io.Copy(io.Discard, conn)
-			}()
-		}
-	}()
-	return listener.Addr().String()
+	return http1test.Serve(t, func(conn net.Conn) {
+		serve(conn)
+		// What is closed before all was read resets the connection, and the
+		// answer may be lost.
+		_ = conn.(*net.TCPConn).CloseWrite()
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = io.Copy(io.Discard, conn)
+	})
 }
 
 func TestOurClientIsUsedOnlyIfItDoesWhatIsSet(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1/http1test"
 )
 
 // post is a request with a body, and its terms.
@@ -76,24 +78,7 @@ func TestHeaderAndBodyAreWrittenInOneGo(t *testing.T) {
 // startRaw has a function serve each connection, from its first byte on.
 func startRaw(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				serve(conn)
-			}()
-		}
-	}()
-	return "http://" + listener.Addr().String()
+	return "http://" + http1test.Serve(t, serve)
 }
 
 // stuffed is a connection whose buffers are full after so many bytes: what comes then
