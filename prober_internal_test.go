@@ -1,6 +1,9 @@
 package tigergraph
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -16,6 +19,17 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
+
+// What a certificate that has expired fails with is the same at each probe.
+func TestAnExpiredCertificateReadsAlikeAtAnyTime(t *testing.T) {
+	failure := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{
+		Cert: new(x509.Certificate), Reason: x509.Expired, Detail: "current time 2026-11-26T06:56:05Z is after 2021-01-01T00:00:00Z",
+	}}
+	err := new(Services).explain(context.Background(), failure)
+	if !strings.HasSuffix(err.Error(), ": now is after 2021-01-01T00:00:00Z") || !strings.Contains(health.Advice("gui", err), "look at its dates") {
+		t.Errorf("%v: %s", err, health.Advice("gui", err))
+	}
+}
 
 // checkerOfAnother kind, with the same settings.
 type otherChecker struct{ Services }
