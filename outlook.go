@@ -50,9 +50,9 @@ func (p *Policy) noteOpen(s service.Service) {
 	p.logger.Warn(message, zap.String("service", s.String()))
 }
 
-// noteClosed makes the next such episode worth a warning, once this one is over.
+// noteClosed says when such an episode is over, and makes the next one worth a warning.
 func (p *Policy) noteClosed(s service.Service) {
-	if p.warnedOpen[s].Load() && !p.failsOpen(s) {
-		p.warnedOpen[s].Store(false)
+	if p.warnedOpen[s].Load() && !p.failsOpen(s) && p.warnedOpen[s].CompareAndSwap(true, false) {
+		p.logger.Info("there are nodes to choose from again; requests are sent to those alone", zap.String("service", s.String()))
 	}
 }

@@ -2,11 +2,13 @@ package command
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -94,6 +96,14 @@ func (c *certificates) config() (*reverseproxy.TLSConfig, error) {
 		ClientCertificateFile: c.certificate, ClientCertificateKeyFile: c.key, ServerName: c.serverName, InsecureSkipVerify: c.insecure,
 	}
 	if c.authority != "" {
+		// Caddy would take a file without any for an authority that nothing comes from.
+		content, err := os.ReadFile(c.authority)
+		if err != nil {
+			return nil, fmt.Errorf("--cacert: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(content) {
+			return nil, fmt.Errorf("--cacert: there is no certificate in %s, or none in PEM", c.authority)
+		}
 		config.CARaw = caddyconfig.JSONModuleObject(caddytls.FileCAPool{TrustedCACertPEMFiles: []string{c.authority}}, "provider", "file", nil)
 	}
 	return config, nil

@@ -240,7 +240,7 @@ func (c command) testCheck(t *testing.T) {
 		"the answer was: status 200 OK from", ": <html>",
 		dead.Addr()+" gsql:\n  status 502", "gadmin restart gsql",
 		secure.Addr()+" gui", "https:// before it",
-		"not from an authority", "tls_trust_pool",
+		"not from an authority", "tls_trust_pool; here --cacert",
 		"write the node without https://",
 		"no-such-host.invalid:14240 gui, gsql, restpp:\n", "cannot be resolved")
 
@@ -255,6 +255,9 @@ func (c command) testCheck(t *testing.T) {
 	}
 	check("https://"+secure.Addr(), "--cacert", authority).expect(t, "check --cacert", 0, "https://"+secure.Addr())
 	check("https://"+secure.Addr(), "--cacert", authority, "--server-name", "elsewhere").expect(t, "check --server-name", 1, "valid for", "tls_server_name")
+	check("https://"+secure.Addr(), "--cacert", os.DevNull).expect(t, "check --cacert without a certificate", 2, "--cacert: there is no certificate in "+os.DevNull)
+	check("https://"+secure.Addr(), "--cacert", authority+".old").expect(t, "check --cacert of a file that is missing", 2, "--cacert: open ")
+	check().expect(t, "check of nothing", 2, "check needs the nodes, as in 'caddy tigergraph check m1 m2 m3'")
 	check("m1,m2;m3").expect(t, "check of a list", 2, "write 'm1 m2 m3'")
 
 	encoded := check(dead.Addr(), "--json")

@@ -310,6 +310,9 @@ func TestChecksThatAllFailDoNotEmptyThePool(t *testing.T) {
 		if warnings := e.logs("every node is down"); len(warnings) != episode {
 			t.Fatalf("%d warnings after %d episodes: %q", len(warnings), episode, warnings)
 		}
+		eventually(t, "the end of the episode is in the log, once", func() bool {
+			return len(e.logs("there are nodes to choose from again")) == episode
+		})
 	}
 }
 

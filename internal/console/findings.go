@@ -59,9 +59,16 @@ func (p *Printer) Findings(findings []Finding) {
 			came = "the answer was: " + Printable(f.came)
 		}
 		p.paragraph(fmt.Sprintf("%s %s:", Printable(f.node), strings.Join(services[f], ", ")),
-			Printable(f.text), Printable(f.advice), came)
+			Printable(f.text), Printable(hereBy.Replace(f.advice)), came)
 	}
 }
+
+// hereBy adds to what the advice says of the transport by which flag it is tried here.
+var hereBy = strings.NewReplacer(
+	"(tls_trust_pool)", "(tls_trust_pool; here --cacert)",
+	"(tls_server_name)", "(tls_server_name; here --server-name)",
+	"(tls_client_auth)", "(tls_client_auth; here --cert and --key)",
+)
 
 // IsOdd reports whether something else answered than the service or, in its place,
 // the nginx of a node.

@@ -72,17 +72,18 @@ func Explain(ctx context.Context, err error, limit time.Duration) error {
 	if !errors.As(err, &certificate) && (strings.Contains(text, "malformed") || strings.Contains(text, `"`)) {
 		return errors.New("the answer is not well-formed HTTP")
 	}
-	if shorter := ownAddress.ReplaceAllString(text, ""); shorter != text {
+	if shorter := currentTime.ReplaceAllString(ownAddress.ReplaceAllString(text, ""), "now"); shorter != text {
 		return &unboundError{error: err, text: shorter}
 	}
 	return err
 }
 
-// ownAddress is that of our end of a connection in the text of an error.
-var ownAddress = regexp.MustCompile(`\S+->`)
+// ownAddress is that of our end of a connection in the text of an error, and currentTime
+// when a certificate was found to have expired.
+var ownAddress, currentTime = regexp.MustCompile(`\S+->`), regexp.MustCompile(`current time \S+`)
 
 // unboundError is an error without our address in its text, whose port differs each
-// time: equal failures read alike.
+// time, or the time: equal failures read alike.
 type unboundError struct {
 	error
 	text string

@@ -91,3 +91,14 @@ func TestAFailureIsToldInPlainWords(t *testing.T) {
 		}
 	}
 }
+
+// What a certificate that has expired fails with is the same at each probe.
+func TestAnExpiredCertificateReadsAlikeAtAnyTime(t *testing.T) {
+	failure := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{
+		Cert: new(x509.Certificate), Reason: x509.Expired, Detail: "current time 2026-11-26T06:56:05Z is after 2021-01-01T00:00:00Z",
+	}}
+	err := Explain(t.Context(), failure, time.Second)
+	if !strings.HasSuffix(err.Error(), ": now is after 2021-01-01T00:00:00Z") || !strings.Contains(Advice("gui", err), "look at its dates") {
+		t.Errorf("%v: %s", err, Advice("gui", err))
+	}
+}
