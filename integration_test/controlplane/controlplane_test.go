@@ -241,7 +241,7 @@ current-context: here
 		return err == nil
 	})
 	start(t, controllers, "--kubeconfig", kubeconfig("controllers.yaml", controller), "--bind-address", "127.0.0.1", "--secure-port", "0",
-		"--leader-elect=false", "--service-account-private-key-file", key, "--root-ca-file", certificate)
+		"--leader-elect=false", "--use-service-account-credentials", "--service-account-private-key-file", key, "--root-ca-file", certificate)
 	return c
 }
 
