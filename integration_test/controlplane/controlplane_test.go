@@ -216,7 +216,7 @@ func startControlPlane(t *testing.T) *controlPlane {
 	tokens := write(t, folder, "tokens.csv", operator+",operator,1,system:masters\n"+controller+",system:kube-controller-manager,2\n")
 	start(t, apiServer, "--etcd-servers", store, "--bind-address", "127.0.0.1", "--secure-port", api, "--advertise-address", "127.0.0.1",
 		"--endpoint-reconciler-type", "none", "--cert-dir", folder, "--tls-cert-file", certificate, "--tls-private-key-file", key,
-		"--token-auth-file", tokens, "--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.96.0.0/24",
+		"--token-auth-file", tokens, "--authorization-mode", "RBAC", "--allow-privileged", "--service-cluster-ip-range", "10.96.0.0/24",
 		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", key, "--service-account-signing-key-file", key)
 
 	kubeconfig := func(name, token string) string {
@@ -241,7 +241,7 @@ current-context: here
 		return err == nil
 	})
 	start(t, controllers, "--kubeconfig", kubeconfig("controllers.yaml", controller), "--bind-address", "127.0.0.1", "--secure-port", "0",
-		"--leader-elect=false", "--service-account-private-key-file", key, "--root-ca-file", certificate)
+		"--leader-elect=false", "--use-service-account-credentials", "--service-account-private-key-file", key, "--root-ca-file", certificate)
 	return c
 }
 
