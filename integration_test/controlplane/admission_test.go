@@ -60,11 +60,15 @@ func overlay(t *testing.T, namespace, more string) (objects []*unstructured.Unst
 		t.Fatal(err)
 	}
 	for _, resource := range resources.Resources() {
-		content, err := resource.Map()
+		content, err := resource.MarshalJSON()
 		if err != nil {
 			t.Fatal(err)
 		}
-		objects = append(objects, &unstructured.Unstructured{Object: content})
+		object := new(unstructured.Unstructured)
+		if err := object.UnmarshalJSON(content); err != nil {
+			t.Fatal(err)
+		}
+		objects = append(objects, object)
 	}
 	return objects
 }
