@@ -54,7 +54,7 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		Nodes: app.statuses, Services: app.serviceStates, Clusters: app.clusterStatuses,
 		Drain: app.drain, Ready: app.ready, Switch: app.switchTo,
 	})
-	if refusal := (calls.Refusal{}); errors.As(err, &refusal) {
+	if refusal := (calls.RefusedError{}); errors.As(err, &refusal) {
 		return caddy.APIError{HTTPStatus: refusal.Status, Err: refusal.Err}
 	}
 	return err

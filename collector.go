@@ -28,8 +28,15 @@ var (
 // registerMetrics makes the metrics part of a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, collector := range []prometheus.Collector{
-		probesTotal, inFewLines{probeDuration}, transitionsTotal, selectionsTotal, displacedTotal, lookupsTotal,
-		requestsTotal, inFewLines{requestDuration}, retriesTotal,
+		probesTotal,
+		inFewLines{probeDuration},
+		transitionsTotal,
+		selectionsTotal,
+		displacedTotal,
+		lookupsTotal,
+		requestsTotal,
+		inFewLines{requestDuration},
+		retriesTotal,
 		stateCollector{},
 	} {
 		var registered prometheus.AlreadyRegisteredError

@@ -29,19 +29,19 @@ type Edge struct {
 	Switch func(cluster string, drain time.Duration) ([]statuspage.ClusterStatus, error)
 }
 
-// Refusal is the status and the message that a call is refused with.
-type Refusal struct {
+// RefusedError is the status and the message that a call is refused with.
+type RefusedError struct {
 	Status int
 	Err    error
 }
 
-func (r Refusal) Error() string { return r.Err.Error() }
+func (r RefusedError) Error() string { return r.Err.Error() }
 
-func (r Refusal) Unwrap() error { return r.Err }
+func (r RefusedError) Unwrap() error { return r.Err }
 
 // Refuse makes a refusal.
 func Refuse(status int, format string, arguments ...any) error {
-	return Refusal{status, fmt.Errorf(format, arguments...)}
+	return RefusedError{status, fmt.Errorf(format, arguments...)}
 }
 
 // Answer answers a call. Duration is how durations are written in the body of one.

@@ -73,7 +73,7 @@ func TestCallsAreAnsweredOrRefusedByWhatIsWrong(t *testing.T) {
 		done = ""
 		w := httptest.NewRecorder()
 		err := calls.Answer[span](w, httptest.NewRequest(test.method, calls.Prefix+test.call, strings.NewReader(test.body)), edge)
-		var refusal calls.Refusal
+		var refusal calls.RefusedError
 		says := w.Body.String()
 		if errors.As(err, &refusal) {
 			says = refusal.Error()

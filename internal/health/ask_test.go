@@ -86,7 +86,7 @@ func TestAFailureIsToldInPlainWords(t *testing.T) {
 		if err.Error() != test.want {
 			t.Errorf("%q, want %q", err, test.want)
 		}
-		if test.err == error(ours) && !errors.Is(err, ours) {
+		if errors.Is(test.err, ours) && !errors.Is(err, ours) {
 			t.Error("the error is lost")
 		}
 	}

@@ -105,8 +105,7 @@ func TestWhatASourceSaidLastStaysUntilItSaysSomethingElse(t *testing.T) {
 			{"and is asked again soon", failing, 5 * time.Second, "m1 m3", "no such host, first false, known true"},
 			{"no nodes", nodes(), 5 * time.Second, "m1 m3", "the answer has no nodes, first false, known true"},
 			{"silence", silent, 16 * time.Second, "m1 m3", "context deadline exceeded, first false, known true"},
-			{"a panic", func(context.Context) ([]string, error) { panic("a bug") }, 5 * time.Second, "m1 m3",
-				"panic a bug with a stack true; the source panicked, first false, known true"},
+			{"a panic", func(context.Context) ([]string, error) { panic("a bug") }, 5 * time.Second, "m1 m3", "panic a bug with a stack true; the source panicked, first false, known true"},
 			{"it is mended", nodes("m4"), 5 * time.Second, "m4", "m4, again true"},
 		} {
 			from.say(step.answer)

@@ -24,7 +24,7 @@ func parse(text string) *block {
 	b := &block{line: -1}
 	for line := range strings.Lines(text) {
 		var words []string
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			words = append(words, strings.ReplaceAll(word, `""`, ""))
 		}
 		b.lines = append(b.lines, words)

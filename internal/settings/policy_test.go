@@ -18,8 +18,6 @@ func said(err error) string {
 	return err.Error()
 }
 
-func span(d time.Duration) *time.Duration { return &d }
-
 func TestWhatCannotBeMeantIsRefusedByName(t *testing.T) {
 	for _, test := range []struct {
 		policy settings.Policy
@@ -35,8 +33,8 @@ func TestWhatCannotBeMeantIsRefusedByName(t *testing.T) {
 		{settings.Policy{Affinity: "client_ip", HasFallback: true}, "the option 'fallback' needs the affinity 'cookie', not 'client_ip'"},
 		{settings.Policy{IPv4Prefix: 33}, "ipv4_prefix must be a number of bits from 1 to 32, not 33"},
 		{settings.Policy{IPv4Prefix: 32, IPv6Prefix: -1}, "ipv6_prefix must be a number of bits from 1 to 128, not -1"},
-		{settings.Policy{Failback: span(-time.Second)}, "failback must not be negative, got -1s"},
-		{settings.Policy{Failback: span(0), SlowStart: -time.Second}, "slow_start must not be negative, got -1s"},
+		{settings.Policy{Failback: new(-time.Second)}, "failback must not be negative, got -1s"},
+		{settings.Policy{Failback: new(time.Duration(0)), SlowStart: -time.Second}, "slow_start must not be negative, got -1s"},
 		{settings.Policy{Weights: map[string]int{"m1": 65536, "m2": -1}}, "the weight of 'm1' must be from 0 to 65535, not 65536"},
 		{settings.Policy{Weights: map[string]int{"m1": 1, "m1:14240": 2}}, "the weight of 'm1:14240' is already specified"},
 		{settings.Policy{Backup: []string{"m1", "m1:14240"}}, "backup names 'm1:14240' twice"},
@@ -74,7 +72,7 @@ func TestTheDefaultsOfAPolicy(t *testing.T) {
 		bare.Prefixes() != (affinity.Prefixes{IPv4: 32, IPv6: 64}) || !slices.Equal(bare.Clusters(), []string{"primary"}) {
 		t.Errorf("%q %s %q %+v %q", bare.By(), bare.Idle(), bare.CookieName(), bare.Prefixes(), bare.Clusters())
 	}
-	set := settings.Policy{Failback: span(0), IPv4Prefix: 24, IPv6Prefix: 48, Cluster: "tg", Standby: []settings.Standby{{"dr", []string{"m4:14240"}}}}
+	set := settings.Policy{Failback: new(time.Duration(0)), IPv4Prefix: 24, IPv6Prefix: 48, Cluster: "tg", Standby: []settings.Standby{{"dr", []string{"m4:14240"}}}}
 	if set.Idle() != 0 || set.CookieName() != "TigerGraphNode_tg" || set.Prefixes() != (affinity.Prefixes{IPv4: 24, IPv6: 48}) ||
 		set.IndexOf("m4:14240") != 1 || set.IndexOf("m1:14240") != 0 || set.ClusterOf("m4:14240") != "dr" {
 		t.Errorf("%s %q %+v", set.Idle(), set.CookieName(), set.Prefixes())

@@ -49,7 +49,7 @@ func TestWhatCanHardlyBeMeantIsWarnedOf(t *testing.T) {
 		{name: "whatever again", proxy: &settings.Proxy{Upstreams: two, HasChecker: true, Plans: checked(), Repeats: true, Matched: []bool{true, false}}, want: "lb_retry_match"},
 		{name: "what does no harm again", proxy: &settings.Proxy{Upstreams: two, HasChecker: true, Plans: checked(), Repeats: true, Matched: []bool{true}}},
 		{name: "never again", proxy: &settings.Proxy{Upstreams: two, HasChecker: true, Plans: checked(), Matched: []bool{false}}},
-		{name: "no affinity", policy: settings.Policy{Affinity: "none", IPv4Prefix: 1, IPv6Prefix: 1, Failback: span(1), Spread: []string{}}, want: "ipv4_prefix ipv6_prefix failback spread"},
+		{name: "no affinity", policy: settings.Policy{Affinity: "none", IPv4Prefix: 1, IPv6Prefix: 1, Failback: new(time.Duration(1)), Spread: []string{}}, want: "ipv4_prefix ipv6_prefix failback spread"},
 		{name: "one node", policy: settings.Policy{Weights: map[string]int{"m1:14240": 2}}, proxy: &settings.Proxy{Upstreams: two[:1], HasFallback: true, HasChecker: true, Plans: checked()}, want: "weight fallback"},
 		{name: "one node that retires", policy: settings.Policy{Weights: map[string]int{"m1:14240": 0}}, proxy: &settings.Proxy{Upstreams: two[:1], HasChecker: true, Plans: checked()}, want: "drain"},
 		{name: "one of several", policy: settings.Policy{Weights: map[string]int{"m1:14240": 2}}, proxy: &settings.Proxy{Upstreams: two[:1], Dynamic: true, HasChecker: true, Plans: checked()}},
