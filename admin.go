@@ -22,9 +22,10 @@ func init() {
 // Call | Does
 // -----|-----
 // `GET /tigergraph/nodes` | lists the nodes, their drains, load and health
-// `GET /tigergraph/services` | says of each service whether requests go to nodes that are down, because all are (`fail_open`), and whether no node takes a new client's request (`unavailable`)
+// `GET /tigergraph/services` | says of each service whether requests go to nodes that are
+// down, draining or out by Caddy's checks, because all are (`fail_open`), and whether no node takes a new client's request (`unavailable`)
 // `POST /tigergraph/drain` | lets a node take no new clients: `{"node": "m1:14240", "for": "1h", "force": false}`
-// `POST /tigergraph/ready` | ends that: `{"node": "m1:14240"}`
+// `POST /tigergraph/ready` | ends the drain of a node: `{"node": "m1:14240"}`
 // `GET /tigergraph/clusters` | lists the clusters, and which is the active one
 // `POST /tigergraph/switch` | makes a cluster the active one: `{"cluster": "dr", "drain": "30m"}`
 //

@@ -85,7 +85,7 @@ func (l *appList) remove(a *App) {
 	l.apps = slices.DeleteFunc(l.apps, func(live *App) bool { return live == a })
 }
 
-// newest returns nil if none runs.
+// newest returns the app that started last, nil if none runs.
 func (l *appList) newest() *App {
 	l.mu.Lock()
 	defer l.mu.Unlock()

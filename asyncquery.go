@@ -45,7 +45,8 @@ func (c *call) searchQuery() *member {
 	// A client that may not see a query is told that there is none, so the answer holds
 	// only for requests with the same credentials.
 	authorization := c.request.Header.Get("Authorization")
-	// By the address, whatever clients are told apart by: they choose the rest.
+	// Searches are limited by the client's address, whatever the affinity: a client can
+	// make up its header or cookie.
 	address, _ := c.vars[caddyhttp.ClientIPVarKey].(string)
 	client := c.policy.prefixes.Key(address)
 	c.align()

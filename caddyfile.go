@@ -253,7 +253,11 @@ func (p *Policy) unmarshalStandby(d *caddyfile.Dispenser) error {
 // unmarshalHealthCheck reads the option 'health_check', a module with its own
 // syntax or 'off'.
 func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
-	name, err := options.Check(d)
+	const namespace = "tigergraph.health_checks."
+	name, err := options.Check(d, func(name string) bool {
+		_, err := caddy.GetModule(namespace + name)
+		return err == nil
+	})
 	if err != nil {
 		return err
 	}
@@ -267,7 +271,7 @@ func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
 		}
 		return nil
 	}
-	id := "tigergraph.health_checks." + name
+	id := namespace + name
 	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
 		return locatedError{err}

@@ -393,8 +393,8 @@ func TestALateResultIsNotCounted(t *testing.T) {
 	labelled.Add("late:1")
 	countProbe("late:1", service.GUI, true, time.Millisecond)
 	countTransition("late:1", service.GUI, health.Unknown, health.Up)
-	if made := count(); made != 2 {
-		t.Errorf("%d series of a node that is probed, want 2", made)
+	if made := count(); made != 4 { // each result, and each verdict
+		t.Errorf("%d series of a node that is probed, want 4", made)
 	}
 	labelled.Remove("late:1", forgetProbes)
 	countProbe("late:1", service.GUI, true, time.Millisecond)

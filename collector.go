@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -20,32 +19,10 @@ var (
 	requestsInFlight = prometheus.NewDesc("caddy_tigergraph_requests_in_flight",
 		"Requests that a node has not answered to their end.", []string{"node"}, nil)
 	failOpen = prometheus.NewDesc("caddy_tigergraph_fail_open",
-		"Whether a service's requests go to nodes that are down by their checks, because all are.", []string{"cluster", "service"}, nil)
+		"Whether a service's requests go to nodes that are down, draining or out by Caddy's checks, because all are.", []string{"cluster", "service"}, nil)
 	clusterActive = prometheus.NewDesc("caddy_tigergraph_cluster_active",
 		"Whether a cluster is the active one.", []string{"cluster"}, nil)
 )
-
-// registerMetrics makes the metrics part of a configuration's registry.
-func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{
-		probesTotal,
-		inFewLines{probeDuration},
-		transitionsTotal,
-		selectionsTotal,
-		displacedTotal,
-		lookupsTotal,
-		requestsTotal,
-		inFewLines{requestDuration},
-		retriesTotal,
-		stateCollector{},
-	} {
-		var registered prometheus.AlreadyRegisteredError
-		if err := registry.Register(collector); err != nil && !errors.As(err, &registered) {
-			return fmt.Errorf("registering metrics: %w", err)
-		}
-	}
-	return nil
-}
 
 // stateCollector reports the present state of the running configuration.
 type stateCollector struct{}
@@ -129,35 +106,24 @@ func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// fleetSeries keeps the series of the nodes that there are.
-type fleetSeries struct{}
-
-// NodeJoined implements fleet.Observer. It returns the counters of the node's requests.
-func (fleetSeries) NodeJoined(address string) (attached any) {
-	if labelled.AreFew() { // increase() sees nothing of a series that begins with what it counts
-		displacedTotal.WithLabelValues(address)
-	}
-	return newRequestCounters(address)
-}
-
-// NodeLeft implements fleet.Observer.
-func (fleetSeries) NodeLeft(n *fleet.Node) {
-	counters := n.Attached.(*requestCounters)
-	counters.Leave(counters.forget)
-}
-
-// ProberJoined implements fleet.Observer.
-func (fleetSeries) ProberJoined(p *fleet.Prober) {
-	if !labelled.Add(p.Address) {
-		return
-	}
-	for s := range service.Count {
-		if p.Checks(s) { // increase() sees nothing of a series that begins with what it counts
-			transitionsTotal.WithLabelValues(p.Address, s.String(), health.Up.String())
-			transitionsTotal.WithLabelValues(p.Address, s.String(), health.Down.String())
+// registerMetrics makes the metrics part of a configuration's registry.
+func registerMetrics(registry prometheus.Registerer) error {
+	for _, collector := range []prometheus.Collector{
+		probesTotal,
+		probeDuration,
+		transitionsTotal,
+		selectionsTotal,
+		displacedTotal,
+		lookupsTotal,
+		requestsTotal,
+		inFewLines{requestDuration},
+		retriesTotal,
+		stateCollector{},
+	} {
+		var registered prometheus.AlreadyRegisteredError
+		if err := registry.Register(collector); err != nil && !errors.As(err, &registered) {
+			return fmt.Errorf("registering metrics: %w", err)
 		}
 	}
+	return nil
 }
-
-// ProberLeft implements fleet.Observer.
-func (fleetSeries) ProberLeft(p *fleet.Prober) { labelled.Remove(p.Address, forgetProbes) }

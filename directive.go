@@ -157,7 +157,8 @@ func (v *directive) split(d *caddyfile.Dispenser) error {
 }
 
 // isPolicyOption reports whether a word is the name of an option of the policy.
-// The policy's parser knows: there is no second list.
+// The policy's parser decides. The list
+// options.OfPolicy only serves hints for misspelt words; a test compares the two.
 func isPolicyOption(word string) bool {
 	d := caddyfile.NewDispenser([]caddyfile.Token{{Text: word}})
 	d.Next()

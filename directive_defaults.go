@@ -113,7 +113,7 @@ func (v *directive) completeTransport(proxy *reverseproxy.Handler) error {
 	return nil
 }
 
-// completeSettings fills in what both of them have.
+// completeSettings fills in the settings that the transports tigergraph and http share.
 func (v *directive) completeSettings(transport *reverseproxy.HTTPTransport) {
 	transport.DialTimeout = cmp.Or(transport.DialTimeout, defaultDialTimeout)
 	if transport.KeepAlive == nil {
@@ -144,7 +144,8 @@ func completeFields(transport *Transport, given *headers.Handler) {
 	}
 }
 
-// completeHeaders does so for another transport.
+// completeHeaders has a proxy with any other transport send the client's address, and
+// no Via, by header operations, unless the user says something else of them.
 func completeHeaders(proxy *reverseproxy.Handler) {
 	if proxy.Headers == nil {
 		proxy.Headers = new(headers.Handler)

@@ -93,8 +93,10 @@
 //   - the history of changes and all metrics of nodes that are still used;
 //   - the key of the cookies, which is in the storage too.
 //
-// All but the answers of dynamic sources is one value, a Fleet of
-// internal/fleet, which goes with the last configuration that uses it. A node that no
+// Most of it is one value, a Fleet of internal/fleet, which goes with the last
+// configuration that uses it. What the operator said is handed from one App to the
+// next; the answers of dynamic sources have a pool of their own; metrics belong to the
+// process. A node that no
 // configuration uses any more goes with its prober and its series. Requests outlive
 // their configuration, so what they read stays readable after Cleanup.
 //
@@ -104,7 +106,7 @@
 //
 //  1. saying in operator.go, which lets one command at a time change what the operator
 //     said, and with it the lock in Caddy's storage; Feed.mu of the status page;
-//     company.mu, which is held while a fallback policy is asked; watch.reporting in
+//     Company.mu in internal/affinity, which is held while a fallback policy is asked; watch.reporting in
 //     internal/health, under which the observer of a prober is told.
 //  2. Policy.mu, which serializes changes of a roster.
 //  3. App.mu, which guards the policies; Fleet.mu in internal/fleet, under which its

@@ -44,8 +44,9 @@ func init() {
 // so that `query_status`, `query_result` and `abortquery` reach it, whoever asks. Up to
 // 65536 queries are remembered, over reloads. If that node cannot be used, the
 // answer is 503, for the others would say that there is no such query.
-// - A second one, in `handle_errors` or `handle_response`, answers 502 where the first may
-// have had something carried out that must not be carried out twice.
+// - A second `tigergraph` handler, in `handle_errors` or `handle_response`, answers 502
+// if the first may already have had a request carried out that must not be carried out
+// twice.
 // - Informational responses (100, 103) are the node's alone: the site's fields and the
 // policy's cookie are those of the final response.
 // - The policy's cookie is in no answer of a node whose service is down when it goes out.

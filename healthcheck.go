@@ -61,7 +61,7 @@ type Services struct {
 	GSQL string `json:"gsql,omitempty"`
 
 	// Header fields of the probes. Global placeholders such as `{env.TOKEN}` are
-	// expanded, and a value that holds one after that is refused.
+	// expanded, and a value that holds one of a variable or a file after that is refused.
 	Headers http.Header `json:"headers,omitempty"`
 
 	// What counts before the first probe of a service is answered: `healthy` (the

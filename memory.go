@@ -124,7 +124,7 @@ func newestVisit(r *http.Request) *visit {
 	return newest
 }
 
-// setNewestVisit leaves one.
+// setNewestVisit remembers a visit as the newest of a request.
 func setNewestVisit(r *http.Request, v *visit) {
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		replacer.Set(memoryKey, v)

@@ -124,7 +124,8 @@ func (a *App) refresh(ctx context.Context) {
 	}
 }
 
-// refreshOnce returns how long to wait before the next time.
+// refreshOnce renews tokens and forgets nodes that are gone, once. It returns how long
+// to wait before the next time.
 func (a *App) refreshOnce(now time.Time) (wait time.Duration) {
 	wait = longestRefresh
 	defer a.recover("refreshing the nodes")

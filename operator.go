@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// wordPath is where in Caddy's storage it is kept what the operator said.
+	// wordPath is the key in Caddy's storage under which the operator's word is kept.
 	wordPath = "tigergraph/operator.json"
-	// followEvery is how often it is looked whether another edge has changed that.
+	// followEvery is how often the storage is checked for a newer word from another edge.
 	followEvery = 2 * time.Second
 	// wordTimeout bounds how long a storage that hangs holds up a command.
 	wordTimeout = 10 * time.Second

@@ -28,7 +28,7 @@ func (p *Policy) outlook(s service.Service) outlook {
 // a node although none is a candidate by right.
 func (p *Policy) failsOpen(s service.Service) bool { return p.outlook(s).Best.IsOpen() }
 
-// isUnavailable reports whether it would be sent to none.
+// isUnavailable reports whether a new client's request would be sent to no node.
 func (o *outlook) isUnavailable() bool {
 	return len(o.members) > 0 && o.Best == balance.Excluded
 }
@@ -50,7 +50,8 @@ func (p *Policy) noteOpen(s service.Service) {
 	p.logger.Warn(message, zap.String("service", s.String()))
 }
 
-// noteClosed says when such an episode is over, and makes the next one worth a warning.
+// noteClosed logs that the pool no longer fails open for a service, and lets noteOpen
+// warn again.
 func (p *Policy) noteClosed(s service.Service) {
 	if p.warnedOpen[s].Load() && !p.failsOpen(s) && p.warnedOpen[s].CompareAndSwap(true, false) {
 		p.logger.Info("there are nodes to choose from again; requests are sent to those alone", zap.String("service", s.String()))

@@ -79,7 +79,7 @@ type Policy struct {
 
 	// How long a client without a cookie, which was moved because its own node
 	// could not be used, has to be idle before it goes back. 0 sends it back at
-	// once. Up to 65536 such clients are remembered for each policy, the least
+	// once. Up to 65536 such clients are remembered, of all policies together, the least
 	// recently seen forgotten first. Default: 30m.
 	Failback *caddy.Duration `json:"failback,omitempty"`
 
@@ -121,9 +121,9 @@ type Policy struct {
 	// error without a standby.
 	StandbyReads bool `json:"standby_reads,omitempty"`
 
-	// Whether requests fail with 503 when the checks find every node down. Default:
-	// false: then every node that Caddy finds available gets requests, because
-	// checks must never empty a pool that works.
+	// Whether requests fail with 503 when every node is down, out by Caddy's passive
+	// checks, or takes no new clients. Default: false: then they are sent all the same,
+	// because checks must never empty a pool that works.
 	FailClosed bool `json:"fail_closed,omitempty"`
 
 	// Whether the nodes' health is left unchecked. Default: false.

@@ -42,8 +42,8 @@ func (s *Services) probe(ctx context.Context, transport http.RoundTripper, node 
 	return health.Read(ctx, checked, response, s.plan.Timeout)
 }
 
-// request builds a probe with what the transport looks for in a request of the
-// proxy's.
+// request builds a GET that no client has sent, a probe or a search for an asynchronous
+// query, with all that a transport of the proxy expects in a request.
 func (s *Services) request(ctx context.Context, transport http.RoundTripper, node reverseproxy.DialInfo, target *url.URL) (*http.Request, error) {
 	to := *target
 	to.Scheme, to.Host = "http", node.Address

@@ -10,7 +10,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"go.uber.org/zap"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -130,8 +129,7 @@ func (p *Policy) provisionHealthCheck(ctx caddy.Context) error {
 		return fmt.Errorf("health_check: encoding its settings: %w", err)
 	}
 	if p.proberSettings, err = newProberSettings(p.app.fleet, p.host.Transport, checker, settings); err != nil {
-		p.logger.Warn("nodes cannot be checked", zap.Error(err))
-		return nil
+		return fmt.Errorf("health_check: %w", err)
 	}
 	for s := range service.Count {
 		plan, _ := checker.Plan(s.String())

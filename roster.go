@@ -37,8 +37,7 @@ type alignment struct {
 	pool   reverseproxy.UpstreamPool
 	byPool []*member
 	homes  homes
-	// position is the index in the pool, by index of the member; NoPin where the
-	// pool lacks it.
+	// position is the index in the pool, by index of the member; balance.None where the pool lacks it.
 	position []int
 }
 
@@ -99,7 +98,7 @@ func (a *alignment) fits(pool reverseproxy.UpstreamPool) bool {
 	return true
 }
 
-// place returns a member's index in a pool, NoPin if it is not in there. It is
+// place returns a member's index in a pool, balance.None if it is not in there. It is
 // not ok if the alignment turns out to be another pool's.
 func (a *alignment) place(m *member, pool reverseproxy.UpstreamPool) (i int, ok bool) {
 	if m.index >= len(a.position) || len(pool) != len(a.pool) {

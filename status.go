@@ -152,7 +152,7 @@ func (a *App) serviceState(of service.Service) (state statuspage.ServiceState, o
 	return state, outlooks
 }
 
-// serviceStates returns that of all services, by their names.
+// serviceStates returns how each service fares as a whole, by its name.
 func (a *App) serviceStates() map[string]statuspage.ServiceState {
 	states := make(map[string]statuspage.ServiceState, service.Count)
 	for of := range service.Count {

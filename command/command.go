@@ -1,6 +1,7 @@
 // Package command has what `caddy tigergraph` does on the command line: it asks a running
 // Caddy about the nodes behind it, or the nodes themselves. What it prints is in
-// internal/console.
+// internal/console. It is public because internal packages know nothing of Caddy, and no
+// API: it may change with any version.
 package command
 
 import (

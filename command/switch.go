@@ -17,9 +17,7 @@ func switchCommand() *cobra.Command {
 		Short: "Sends everybody to another cluster",
 		Long: `
 Makes another cluster the active one, in every site that knows it by this name: its
-nodes get the requests from now on. With --drain, sessions that have a cookie stay in
-the old one for so long; given again, the command changes how long, and without --drain
-ends that. Nothing but this command ever switches back.`,
+nodes get the requests from now on. With --drain, sessions with a cookie stay in the old cluster for that time. Run the command again to change the time, or without --drain to end it at once. Nothing but this command ever switches back.`,
 		Args:              oneName("a cluster", "dr"),
 		ValidArgsFunction: completeClusters,
 		RunE: runner(func(out *console.Printer, flags caddycmd.Flags, arguments []string) (int, error) {
@@ -48,7 +46,7 @@ ends that. Nothing but this command ever switches back.`,
 				}
 			}
 			if duration > 0 && !kept {
-				out.Print("It was before: there are no sessions of another one to drain.\n")
+				out.Print("It was already active, so no sessions are left to drain in another cluster.\n")
 			}
 			return exitFine, nil
 		}),

@@ -72,7 +72,7 @@ func (c command) testSwitching(t *testing.T) {
 		t.Errorf("after the end of the drain: %s", got.out)
 	}
 	got = run("switch", "dr", "--drain", "1h")
-	if got.expect(t, "switch that was made before", 0, "dr is the active cluster.", "there are no sessions of another one to drain"); stays(got) {
+	if got.expect(t, "switch that was made before", 0, "dr is the active cluster.", "so no sessions are left to drain in another cluster"); stays(got) {
 		t.Errorf("without a drain: %s", got.out)
 	}
 	run("status").expect(t, "status", 0, "Cluster primary: standby", "Cluster dr: active")

@@ -318,7 +318,7 @@ func (c command) testReady(t *testing.T) {
 	// Then the other one goes too.
 	nodes[1].Stop()
 	eventually(t, "the other node is down", func() bool { return a.node(nodes[1].Addr()).Services["gui"].Verdict == "down" })
-	run("status").expect(t, "status without a node", 1, "FAILING OPEN: gui is down on every node", "FAILING OPEN: restpp")
+	run("status").expect(t, "status without a node", 1, "FAILING OPEN: gui: every node is down", "FAILING OPEN: restpp")
 
 	completed := c.run(t, "__complete", "tigergraph", "drain", "--address", "unix/"+a.socket, "")
 	completed.expect(t, "completion of nodes", 0, nodes[0].Addr(), nodes[1].Addr())

@@ -28,6 +28,7 @@ func TestAStorageThatCannotBeWrittenCostsNobodyASession(t *testing.T) {
 	e.load(site)
 	b := e.newBrowser(2)
 	node, cookie := b.login(), b.ourCookie()
+	key := strings.TrimSpace(e.readKey())
 	const warning = "the known one stays in force"
 	check := func(when string, warnings int) {
 		t.Helper()
@@ -37,6 +38,9 @@ func TestAStorageThatCannotBeWrittenCostsNobodyASession(t *testing.T) {
 		}
 		if found := e.logs(warning); len(found) != warnings {
 			t.Errorf("%s there are %d warnings, want %d: %s", when, len(found), warnings, strings.Join(found, "\n"))
+		}
+		if len(e.logs(key)) > 0 {
+			t.Errorf("%s the key is in the log", when)
 		}
 	}
 

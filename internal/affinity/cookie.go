@@ -23,7 +23,8 @@ func CutCookie(values []string, name string, found func(value string)) []string 
 	return kept
 }
 
-// cutFromLine does for one header line what CutCookie does for all. Where one
+// cutFromLine removes every cookie of this name from one line of a Cookie header, and
+// returns what is left. Where one
 // piece is left, the usual case, it is a part of the line and costs no copy.
 func cutFromLine(line, name string, found func(value string)) string {
 	start := 0

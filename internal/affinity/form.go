@@ -22,7 +22,7 @@ type Form struct {
 // Lines are the values of Set-Cookie that pin a client to a node.
 type Lines struct{ Plain, Secure string }
 
-// Line returns the one for a client that came over TLS or not.
+// Line returns the Set-Cookie value for a client: Secure if it came over TLS, else Plain.
 func (l Lines) Line(secure bool) string {
 	if secure {
 		return l.Secure

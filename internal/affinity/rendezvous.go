@@ -1,5 +1,6 @@
-// Package affinity decides which node a client belongs to. It knows nothing of
-// Caddy: the caller says what each node's standing is, and gets a choice.
+// Package affinity says what ties a client to a node: rendezvous hashing, cookies and their
+// tokens, client keys, moved clients and GSQL sessions. Standings and the choice are in
+// internal/balance.
 package affinity
 
 import (

@@ -26,7 +26,7 @@ const (
 	// mostShare is how much of either one client may have, as one part of so many: who
 	// asks for what nobody knows, while a node is silent, keeps nobody else from asking.
 	mostShare = 2
-	// tidyAgain is how often it is looked which searches are over for long.
+	// tidyAgain is how long to wait before old searches are cleared out again.
 	tidyAgain = 100 * time.Millisecond
 	// mostTarget is how long what is sent with a search may be. The node's nginx takes
 	// no header field that is longer.

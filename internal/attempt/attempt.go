@@ -20,7 +20,7 @@ type Attempt struct {
 	Status  int         // of the answer
 	Header  http.Header // of the answer, which must not be changed
 	Err     error       // if there was no answer
-	Probe   bool        // nobody's request, but a health check's
+	Probe   bool        // not a client's request: a health check's, or a search for an asynchronous query
 }
 
 // Outcome says whose doing the end of an attempt is.

@@ -3,7 +3,8 @@ package balance
 // Reason is why a node was chosen.
 type Reason uint8
 
-// The reasons.
+// The reasons. Those up to Spread are the usual ones, whose placeholders the root package
+// makes beforehand: add others behind it.
 const (
 	// Cookie: the client's cookie names the node.
 	Cookie Reason = iota

@@ -1,5 +1,5 @@
-// Package calls has those of the admin endpoint, as those who make them and those
-// who answer them see them.
+// Package calls has the calls of the admin endpoint: their paths, bodies, answers and
+// refusals, for the commands that make them and the module that answers them.
 package calls
 
 // Prefix is what the paths of the calls begin with.

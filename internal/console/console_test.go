@@ -159,7 +159,7 @@ func TestWhatIsWorstIsSaidFirst(t *testing.T) {
 	}}
 	text := shown(func(p *Printer) { p.Status(cluster, noon) })
 	lines := strings.Split(text, "\n")
-	if !strings.HasPrefix(text, "FAILING OPEN: gui is down on every node") || strings.Count(text, "NOBODY SERVES gsql") != 1 || strings.Contains(text, "restpp:") || len(lines) < 6 {
+	if !strings.HasPrefix(text, "FAILING OPEN: gui: every node is down") || strings.Count(text, "NOBODY SERVES gsql") != 1 || strings.Contains(text, "restpp:") || len(lines) < 6 {
 		t.Errorf("it is said\n%s", text)
 	}
 }

@@ -57,7 +57,7 @@ func (p *Printer) alarms(c *Cluster) (any bool) {
 		var text string
 		switch state := c.Services[name]; {
 		case state.FailOpen:
-			text = "FAILING OPEN: " + name + " is down on every node that takes new clients; requests are sent there all the same"
+			text = "FAILING OPEN: " + name + ": every node is down, draining, or out by Caddy's own checks; requests are sent to them all the same"
 		case state.Unavailable:
 			text = "NOBODY SERVES " + name + ": no node takes a new client's request; it is answered with 503"
 		default:

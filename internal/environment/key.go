@@ -11,7 +11,7 @@ import (
 
 // CheckKey wants a cookie's key that nobody can guess.
 func CheckKey(value string) error {
-	if settings.IsPlaceholder(value) {
+	if settings.LooksUnexpanded(value) {
 		return errors.New("it must be the key itself, for a placeholder in it is not expanded; to read the key from a file, set COOKIE_KEY_FILE to its path (for the previous key PREVIOUS_COOKIE_KEY_FILE)")
 	}
 	if len(value) < settings.ShortestKey {
@@ -30,7 +30,7 @@ func CheckKeyFile(value string) error {
 		return err
 	}
 	if err := CheckKey(strings.TrimRight(string(content), "\r\n")); err != nil {
-		return fmt.Errorf("of the file '%s': %w", value, err)
+		return fmt.Errorf("the key in the file '%s': %w", value, err)
 	}
 	return nil
 }

@@ -40,7 +40,8 @@ func (n *Node) NoteSession() {
 	}
 }
 
-// LastSession returns when that was last, zero if it was not.
+// LastSession returns when a session was last used on the node while it drained, zero if
+// none was.
 func (n *Node) LastSession() time.Time {
 	if at := n.session.Load(); at != 0 {
 		return clock.At(at)

@@ -119,7 +119,7 @@ func (s *Said) Change(ctx context.Context, learned func(), change func(Word) (Wo
 	return s.Storage.Unlock(context.WithoutCancel(ctx), s.Key), err
 }
 
-// change does so while the word is locked.
+// change changes the word in the storage. The caller holds the storage's lock.
 func (s *Said) change(ctx context.Context, learned func(), change func(Word) (Word, error)) error {
 	word, err := s.read(ctx)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

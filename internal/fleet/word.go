@@ -52,7 +52,7 @@ type Switch struct {
 }
 
 // Settle notes when what has been said ends, by how much time is left of it now. From
-// then on the wall clock may jump. What is in the known word too ends when that says.
+// then on the wall clock may jump. What the known word contains as well keeps the end that was noted there.
 func (w Word) Settle(known Word, now time.Time) Word {
 	w = w.Clone()
 	for address, said := range w.Drains {

@@ -13,14 +13,16 @@ import (
 type Pace struct{ first, extra bucket }
 
 // Of services that begin to be probed together, firstAtOnce have their first probe at
-// once, and of the others one after each pause. Likewise for probes beyond the schedule,
-// only that those which find no room are left out. Nobody with less than a hundred
-// nodes ever meets this.
+// once, and of the others one after each pause, but none waits for longer than
+// longestFirst. Likewise for probes beyond the schedule, only that those which find no
+// room are tried again later. In the default rhythm, a hundred nodes do not meet this:
+// all in doubt, their three services want 450 such probes a second.
 const (
-	firstAtOnce = 300
-	firstPause  = 500 * time.Microsecond
-	extraAtOnce = 600
-	extraPause  = time.Millisecond
+	firstAtOnce  = 300
+	firstPause   = 500 * time.Microsecond
+	longestFirst = 2 * time.Second
+	extraAtOnce  = 600
+	extraPause   = time.Millisecond
 )
 
 // wait returns how long the next first probe has to wait. A nil Pace bounds nothing.
@@ -30,7 +32,11 @@ func (p *Pace) wait(now time.Time) time.Duration {
 	}
 	p.first.mu.Lock()
 	defer p.first.mu.Unlock()
-	return p.first.take(now, firstAtOnce, firstPause)
+	wait := p.first.take(now, firstAtOnce, firstPause)
+	if wait > longestFirst { // what reloads leave unused is no debt
+		wait, p.first.free = longestFirst, now.Add(longestFirst)
+	}
+	return wait
 }
 
 // hasRoom reports whether a probe beyond the schedule may be made.

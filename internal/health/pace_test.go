@@ -78,8 +78,8 @@ func TestProbesBeyondTheScheduleAreBounded(t *testing.T) {
 	}
 }
 
-// A doubt that finds no room is settled in the regular rhythm.
-func TestADoubtWithoutRoomWaitsForTheSchedule(t *testing.T) {
+// A doubt that finds no room is settled in the regular rhythm, if there is never any.
+func TestADoubtWithoutRoomKeepsToTheSchedule(t *testing.T) {
 	const interval = 2 * time.Second
 	for _, full := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -101,5 +101,40 @@ func TestADoubtWithoutRoomWaitsForTheSchedule(t *testing.T) {
 				t.Errorf("%d probes in 4 intervals, with no room beyond the schedule: %t", made, full)
 			}
 		})
+	}
+}
+
+// What was asked for is made once there is room, however long the interval is.
+func TestAProbeThatFoundNoRoomIsMadeLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewProber("m1:14240", only(service.GUI))
+		p.Pace = new(Pace)
+		owner := newOwner(10*time.Minute, time.Second)
+		p.Start(owner)
+		defer p.End()
+		time.Sleep(time.Second)
+		for p.Pace.hasRoom(time.Now()) {
+		}
+		p.Suspect(service.GUI)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		owner.mu.Lock()
+		defer owner.mu.Unlock()
+		if made := len(owner.probes[service.GUI]); made != 2 {
+			t.Errorf("%d probes, want the first and the one that was asked for", made)
+		}
+	})
+}
+
+func TestReloadsLeaveNoDebtOfFirstProbes(t *testing.T) {
+	var pace Pace
+	start := time.Now()
+	for range 30_000 {
+		if wait := pace.wait(start); wait > longestFirst {
+			t.Fatalf("a first probe waits %s", wait)
+		}
+	}
+	if wait := pace.wait(start.Add(longestFirst + firstAtOnce*firstPause)); wait != 0 {
+		t.Errorf("after the rush, a first probe waits %s", wait)
 	}
 }

@@ -20,7 +20,8 @@ type Schedule struct {
 	Jitter int
 }
 
-// First returns how long to wait after the first probe, which is made at once:
+// First returns how long to wait after the first probe, which is made as soon as the
+// pace allows:
 // a part of the interval that depends on the name, so that nodes which begin
 // together do not go on together.
 func (s Schedule) First(name string) time.Duration {

@@ -83,7 +83,7 @@ type watch struct {
 		verdict atomic.Uint32
 		sure    atomic.Bool  // the verdict is up, and not in doubt
 		vouched atomic.Int64 // as in the findings
-		failing atomic.Int64 // likewise, and negative where silent
+		failing atomic.Int64 // as findings.failing, but negative if all failures were for want of an answer
 		cameUp  atomic.Int64
 	}
 	// listening is whether a good word of a live request would change anything.
@@ -103,7 +103,7 @@ type watch struct {
 	timer   *time.Timer // wakes the watch when a probe is due
 	flights []time.Time // when the probes in flight began, the oldest first
 	last    time.Time   // when the last probe began
-	first   bool        // that was the first of this rhythm
+	first   bool        // the last probe was the first of this rhythm
 	random  float64     // the jitter of the wait after it
 	early   time.Time   // when a probe is to be made that was asked for
 	urgent  bool        // the node itself failed a live request: the doubt is not to last
@@ -184,13 +184,15 @@ func (w *watch) takeOff(r *rhythm, plan Plan, now time.Time) bool {
 		w.arm(plan)
 		return false
 	}
-	if regular := w.regular(plan, false); regular.After(now) && !w.prober.Pace.hasRoom(now) {
-		w.timer.Reset(time.Until(regular))
-		return false
-	}
 	if len(w.flights) > 0 {
 		w.hung = true
 		w.publish()
+	}
+	if w.regular(plan, false).After(now) && !w.prober.Pace.hasRoom(now) {
+		// It stays asked for, and is tried again.
+		w.early = now.Add(plan.pause())
+		w.timer.Reset(plan.pause())
+		return false
 	}
 	w.first, w.last, w.early = w.last.IsZero(), now, time.Time{}
 	w.random = rand.Float64() //nolint:gosec // no secret depends on it

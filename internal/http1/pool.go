@@ -28,7 +28,8 @@ type pool struct {
 	closed bool
 }
 
-// origin is one address. What it has not is not in the pool.
+// origin is what the pool holds for one address. It is dropped when it has no connection
+// and nobody waits.
 type origin struct {
 	idle    []*connection // the one that was used last is last
 	waiting []*waiter     // who came first is first
@@ -203,8 +204,8 @@ func (c *Client) dialEnded(address string, w *waiter, how result) bool {
 	return waited
 }
 
-// lost notes that there is a connection less, and has the next one dialled for who
-// could not.
+// lost notes that a connection is gone, and dials for the first waiting request that has
+// no dial under way.
 func (c *Client) lost(address string) {
 	p := c.poolOf(address)
 	p.mu.Lock()

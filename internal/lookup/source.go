@@ -112,7 +112,14 @@ func (s *Source) keepAsking(configuration context.Context) {
 }
 
 // askOnce asks the source, and reports whether it has given nodes.
-func (s *Source) askOnce(configuration context.Context) bool {
+func (s *Source) askOnce(configuration context.Context) (has bool) {
+	defer func() {
+		if panicked := recover(); panicked != nil { // in the observer
+			has = false
+			defer func() { _ = recover() }()
+			s.observer.Panicked(panicked, debug.Stack())
+		}
+	}()
 	ctx, cancel := context.WithTimeout(configuration, Timeout)
 	defer cancel()
 	nodes, err := s.nodes(ctx)

@@ -20,7 +20,7 @@ import (
 
 // ErrMayHaveBeenDone is that a request is not sent again, because it may have been
 // carried out.
-var ErrMayHaveBeenDone = errors.New("the node closed the connection, and may have carried out the request, which is therefore not sent again")
+var ErrMayHaveBeenDone = errors.New("a node may have carried out the request, which is therefore not sent again")
 
 // Ready readies a request so that Go's transport cannot repeat it once it may have
 // left, unless it may be repeated. Whoever changes the header afterwards, so that the

@@ -3,6 +3,8 @@ package options
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/spelling"
 )
@@ -18,16 +20,17 @@ func Hint(word string) string {
 	return spelling.Hint(word, OfPolicy, "expected an option of 'lb_policy tigergraph' or a subdirective of reverse_proxy")
 }
 
-// noes are other words for "off", of which there is one alone.
-var noes = []string{"off", "false", "no", "none", "disable", "disabled"}
+// noes are other words for "off", and slips of it.
+var noes = []string{"of", "offf", "false", "no", "none", "disable", "disabled"}
 
-// Check reads the name of a health check, "services" if there is none.
-func Check(w Words) (string, error) {
+// Check reads the name of a health check, "services" if there is none. Modules may have
+// any name.
+func Check(w Words, isModule func(name string) bool) (string, error) {
 	if !w.NextArg() {
 		return "services", nil
 	}
 	name := w.Val()
-	if name != "off" && spelling.Nearest(name, noes) != "" {
+	if !isModule(name) && slices.Contains(noes, strings.ToLower(name)) {
 		return "", fmt.Errorf("health_check: there is no check named '%s': write 'off' to have none", name)
 	}
 	return name, nil
@@ -35,11 +38,8 @@ func Check(w Words) (string, error) {
 
 // Fallback reads the name of the policy that stands in for the hash.
 func Fallback(w Words) (string, error) {
-	switch {
-	case !w.NextArg():
+	if !w.NextArg() {
 		return "", errors.New("fallback needs the name of a selection policy")
-	case w.Val() == "tigergraph":
-		return "", errors.New("fallback: it is for another policy than 'tigergraph', such as 'least_conn'")
 	}
 	return w.Val(), nil
 }

@@ -64,7 +64,7 @@ func (n *Nodes[Kept]) AreFew() bool {
 	return n.few()
 }
 
-// few does so for a caller who holds mu, or a share of it.
+// few reports whether the nodes are few. The caller holds mu, or a share of it.
 func (n *Nodes[Kept]) few() bool { return len(n.nodes) <= MostInDetail }
 
 // IfKnown counts something of a node, unless the last prober of it has just ended: a

@@ -110,7 +110,7 @@ func checkSameSite(value string) error {
 func Keys(secrets []string, expand func(string) (string, error)) (keys [][]byte, err error) {
 	for i, secret := range secrets {
 		expanded, err := expand(secret)
-		if err != nil && isPlaceholder(secret) {
+		if err != nil && isOnePlaceholder(secret) {
 			return nil, fmt.Errorf("secret %d: %w", i+1, err)
 		}
 		if err != nil { // whose text would show a part of the secret
@@ -119,7 +119,7 @@ func Keys(secrets []string, expand func(string) (string, error)) (keys [][]byte,
 		if expanded == "" {
 			return nil, fmt.Errorf("secret %d: %w", i+1, errEmptySecret)
 		}
-		if IsPlaceholder(expanded) {
+		if LooksUnexpanded(expanded) {
 			return nil, fmt.Errorf("secret %d has a value that is a placeholder itself, which nothing expands: anybody could know it", i+1)
 		}
 		keys = append(keys, []byte(expanded))
@@ -127,7 +127,7 @@ func Keys(secrets []string, expand func(string) (string, error)) (keys [][]byte,
 	return keys, nil
 }
 
-// isPlaceholder reports whether a secret is one placeholder and nothing else.
-func isPlaceholder(secret string) bool {
+// isOnePlaceholder reports whether a secret is one placeholder and nothing else.
+func isOnePlaceholder(secret string) bool {
 	return strings.HasPrefix(secret, "{") && strings.IndexByte(secret, '}') == len(secret)-1
 }

@@ -8,9 +8,9 @@ func HoldsPlaceholder(text string) bool {
 	return strings.Contains(text, "{env.") || strings.Contains(text, "{file.") || strings.Contains(text, "{$")
 }
 
-// IsPlaceholder reports whether a secret that is expanded is, or holds, what somebody
+// LooksUnexpanded reports whether a secret that is expanded is, or holds, what somebody
 // has meant to be expanded.
-func IsPlaceholder(secret string) bool {
+func LooksUnexpanded(secret string) bool {
 	secret = strings.TrimSpace(secret)
 	return strings.HasPrefix(secret, "{") && strings.HasSuffix(secret, "}") || HoldsPlaceholder(secret)
 }

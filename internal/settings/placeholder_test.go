@@ -15,7 +15,7 @@ func TestWhatWasMeantToBeExpandedIsNoSecret(t *testing.T) {
 		"a{b}c":                      {false, false},
 		`{"json":"in a header"}`:     {true, false},
 	} {
-		if got := [2]bool{IsPlaceholder(secret), HoldsPlaceholder(secret)}; got != want {
+		if got := [2]bool{LooksUnexpanded(secret), HoldsPlaceholder(secret)}; got != want {
 			t.Errorf("%q: %v, want %v", secret, got, want)
 		}
 	}

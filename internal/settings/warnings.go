@@ -80,7 +80,7 @@ func (p *Policy) ofNodes(proxy *Proxy) []Warning {
 	}
 	switch {
 	case drains == all:
-		return []Warning{{"drain", "all nodes are draining: none takes new clients until the pool fails open"}}
+		return []Warning{{"drain", "all nodes are draining: none takes new clients by right, so they get them only because the pool fails open, or a 503 with fail_closed"}}
 	case backups == all:
 		return []Warning{{"backup", "all nodes are backups: there is none that they could stand in for"}}
 	case drains+backups == all:

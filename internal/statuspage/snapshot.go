@@ -96,7 +96,7 @@ type Snapshot struct {
 
 // ServiceState is how a service fares as a whole.
 type ServiceState struct {
-	// FailOpen: requests go to nodes that are down by their checks, because all are.
+	// FailOpen: requests go to nodes that are down, draining or out by Caddy's checks, because all are.
 	FailOpen bool `json:"fail_open"`
 	// Unavailable: no node takes a new client's request.
 	Unavailable bool `json:"unavailable"`

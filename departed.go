@@ -16,37 +16,6 @@ const forgetAfter = 10 * time.Minute
 // that left last.
 const mostDeparted = 100
 
-// startProbes lets the probes of the policy's nodes begin.
-func (p *Policy) startProbes() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.checker == nil || p.owner != nil || p.released {
-		return
-	}
-	p.owner = &probeOwner{app: p.app, checker: p.checker, transport: p.host.Transport}
-	for _, m := range p.roster.Load().members {
-		if m != nil && m.prober != nil {
-			m.prober.StartFor(p.owner.lend(m))
-		}
-	}
-}
-
-// stopProbes ends the probes of the policy's nodes, except those that another policy
-// wants.
-func (p *Policy) stopProbes() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.owner == nil {
-		return
-	}
-	for _, m := range p.roster.Load().members {
-		if m != nil && m.prober != nil {
-			m.prober.Prober.Release(p.owner.lend(m))
-		}
-	}
-	p.owner = nil
-}
-
 // forget drops the members that have not been in a dynamic pool for long.
 func (p *Policy) forget(now time.Time) {
 	if !p.dynamic {
@@ -119,21 +88,4 @@ func (p *Policy) surplus(known *roster) []*member {
 // isStatic reports whether a member is used when the dynamic source fails.
 func (p *Policy) isStatic(m *member) bool {
 	return slices.ContainsFunc(p.host.Upstreams, func(u *reverseproxy.Upstream) bool { return u.Dial == m.dial })
-}
-
-// activeMembers returns the nodes of the active cluster.
-func (p *Policy) activeMembers() []*member {
-	active := p.roster.Load().active
-	return slices.DeleteFunc(p.allMembers(), func(m *member) bool { return m.cluster != active })
-}
-
-// allMembers returns the nodes that the policy knows.
-func (p *Policy) allMembers() []*member {
-	var all []*member
-	for _, m := range p.roster.Load().members {
-		if m != nil {
-			all = append(all, m)
-		}
-	}
-	return all
 }

@@ -1,0 +1,22 @@
+package tigergraph
+
+import (
+	"slices"
+)
+
+// activeMembers returns the nodes of the active cluster.
+func (p *Policy) activeMembers() []*member {
+	active := p.roster.Load().active
+	return slices.DeleteFunc(p.allMembers(), func(m *member) bool { return m.cluster != active })
+}
+
+// allMembers returns the nodes that the policy knows.
+func (p *Policy) allMembers() []*member {
+	var all []*member
+	for _, m := range p.roster.Load().members {
+		if m != nil {
+			all = append(all, m)
+		}
+	}
+	return all
+}

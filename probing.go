@@ -1,0 +1,32 @@
+package tigergraph
+
+// startProbes lets the probes of the policy's nodes begin.
+func (p *Policy) startProbes() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.checker == nil || p.owner != nil || p.released {
+		return
+	}
+	p.owner = &probeOwner{app: p.app, checker: p.checker, transport: p.host.Transport}
+	for _, m := range p.roster.Load().members {
+		if m != nil && m.prober != nil {
+			m.prober.StartFor(p.owner.lend(m))
+		}
+	}
+}
+
+// stopProbes ends the probes of the policy's nodes, except those that another policy
+// wants.
+func (p *Policy) stopProbes() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.owner == nil {
+		return
+	}
+	for _, m := range p.roster.Load().members {
+		if m != nil && m.prober != nil {
+			m.prober.Prober.Release(p.owner.lend(m))
+		}
+	}
+	p.owner = nil
+}
