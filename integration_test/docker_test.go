@@ -61,7 +61,21 @@ func newDocker(t *testing.T) *docker {
 	if _, err := d.try("version"); err != nil {
 		d.startDaemon()
 	}
+	d.mustRunContainers()
 	return d
+}
+
+// mustRunContainers skips the test where a daemon runs but no container can, as within
+// some containers.
+func (d *docker) mustRunContainers() {
+	d.t.Helper()
+	probe := newImage(d.t)
+	probe.shell()
+	name := d.prefix + "probe"
+	probe.load(d, name)
+	if output, err := d.try("run", "--rm", "--publish", "127.0.0.1::80", name, "sh", "-c", "exit 0"); err != nil {
+		skip(d.t, "no container can run here: %v\n%s", err, output)
+	}
 }
 
 // hasBuildKit tells whether a client can build with BuildKit: by itself up to
