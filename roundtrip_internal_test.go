@@ -288,6 +288,9 @@ func TestNobodyIsToldWhatNobodyAsked(t *testing.T) {
 			t.Run(method+" on the way that is "+way, func(t *testing.T) {
 				node := startTalker(t)
 				transport := newTransport(t, `{}`)
+				if way != "ours" {
+					transport.sender.Own = nil
+				}
 				var clients sync.WaitGroup
 				var good, strange atomic.Int64
 				for client := range 32 {
@@ -298,13 +301,7 @@ func TestNobodyIsToldWhatNobodyAsked(t *testing.T) {
 							if method == http.MethodPost {
 								r.Body, r.ContentLength = io.NopCloser(struct{ io.Reader }{strings.NewReader("body")}), length
 							}
-							var res *http.Response
-							var err error
-							if way == "ours" {
-								res, err = transport.RoundTrip(r)
-							} else {
-								res, err = transport.sender.SendGoesWay(r, new(attempt.Attempt))
-							}
+							res, err := transport.RoundTrip(r)
 							if err != nil {
 								continue
 							}

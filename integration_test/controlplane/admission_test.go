@@ -212,7 +212,7 @@ configMapGenerator:
 func (c *controlPlane) helm(t *testing.T, namespace string) *action.Configuration {
 	t.Helper()
 	flags := genericclioptions.NewConfigFlags(false)
-	flags.KubeConfig, flags.Namespace = &c.kubeconfig, ptr.To(namespace)
+	flags.KubeConfig, flags.Namespace = &c.kubeconfig, new(namespace)
 	flags.WrapConfigFn = func(config *rest.Config) *rest.Config {
 		config.WarningHandler = c.warnings
 		return config
@@ -327,7 +327,7 @@ func (c *controlPlane) testNodesThatAreNotReady(t *testing.T) {
 	c.namespace(t, namespace)
 	c.mustApply(t, namespace, overlay(t, namespace, ""))
 	restricted := &corev1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false), RunAsNonRoot: ptr.To(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		AllowPrivilegeEscalation: new(false), RunAsNonRoot: new(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
 	pod, err := c.CoreV1().Pods(namespace).Create(t.Context(), &corev1.Pod{

@@ -57,7 +57,7 @@ func TestTheOtherWayIsTakenByWhatIsLongOrOfUnknownLength(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Body = nil
 		test.change(r)
-		if IsShort(r) != test.short {
+		if isShort(r) != test.short {
 			t.Errorf("%s: sent in one go: %t", name, !test.short)
 		}
 	}

@@ -24,8 +24,8 @@ type goesWay struct {
 	connection          atomic.Pointer[httptrace.GotConnInfo]
 }
 
-// SendGoesWay sends a request by Go's client.
-func (s *Sender) SendGoesWay(r *http.Request, a *Attempt) (*http.Response, error) {
+// sendGoesWay sends a request by Go's client.
+func (s *Sender) sendGoesWay(r *http.Request, a *Attempt) (*http.Response, error) {
 	way := &goesWay{suspects: &s.Suspects, address: hostPort(r.URL)}
 	s.restoreBody(r)
 	ctx := r.Context()

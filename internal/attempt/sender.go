@@ -28,11 +28,11 @@ type Sender struct {
 // Send sends a request in the way that is made for it, and notes what became of it.
 func (s *Sender) Send(r *http.Request, a *Attempt) (*http.Response, error) {
 	once.Settle(r)
-	if s.Own == nil || r.URL.Scheme != "http" || !IsShort(r) {
-		return s.SendGoesWay(r, a)
+	if s.Own == nil || r.URL.Scheme != "http" || !isShort(r) {
+		return s.sendGoesWay(r, a)
 	}
 	if proxy, err := s.Proxy(r); proxy != nil || err != nil {
-		return s.SendGoesWay(r.WithContext(context.WithValue(r.Context(), forwardProxyKey{}, forwardProxy{proxy, err})), a)
+		return s.sendGoesWay(r.WithContext(context.WithValue(r.Context(), forwardProxyKey{}, forwardProxy{proxy, err})), a)
 	}
 	body, err := s.readBody(r)
 	if err != nil {
@@ -50,7 +50,7 @@ func (s *Sender) Send(r *http.Request, a *Attempt) (*http.Response, error) {
 		if body != nil {
 			r.Body = &wholeBody{body: body}
 		}
-		return s.SendGoesWay(r, a)
+		return s.sendGoesWay(r, a)
 	}
 	var unanswered *http1.UnansweredError
 	var unsendable *http1.RequestError
@@ -72,9 +72,9 @@ func (s *Sender) Send(r *http.Request, a *Attempt) (*http.Response, error) {
 	return nil, err
 }
 
-// IsShort reports whether a request has no body, or one that is short enough to be
+// isShort reports whether a request has no body, or one that is short enough to be
 // read before it is sent, and asks for nothing that takes over its connection.
-func IsShort(r *http.Request) bool {
+func isShort(r *http.Request) bool {
 	if !once.IsEmpty(r) && (r.ContentLength <= 0 || r.ContentLength > http1.MostBody || len(r.TransferEncoding) > 0) {
 		return false
 	}

@@ -236,7 +236,7 @@ func TestAGoodWordEndsTheDoubtAndBringsNothingUp(t *testing.T) {
 			p.Witness(service.GUI, Refused, time.Now())
 			sleep(20 * time.Millisecond)
 		}
-		if p.IsSurelyUp(service.GUI) {
+		if isSurelyUp(p, service.GUI) {
 			t.Error("it is surely up after a refusal")
 		}
 		if since, _ := p.Failing(service.GUI); since == 0 {
@@ -244,7 +244,7 @@ func TestAGoodWordEndsTheDoubtAndBringsNothingUp(t *testing.T) {
 		}
 		before := p.GoodWord(service.GUI)
 		p.Witness(service.GUI, Answered, time.Now())
-		if !p.IsSurelyUp(service.GUI) || p.GoodWord(service.GUI) <= before {
+		if !isSurelyUp(p, service.GUI) || p.GoodWord(service.GUI) <= before {
 			t.Error("it is not surely up after a good word")
 		}
 		if since, _ := p.Failing(service.GUI); since != 0 {

@@ -145,3 +145,9 @@ func watched(t *testing.T, interval, timeout time.Duration, prepare func(*owner)
 		synctest.Wait()
 	})
 }
+
+// isSurelyUp reports whether a service is up beyond doubt.
+func isSurelyUp(p *Prober, s service.Service) bool {
+	report := p.Report(s)
+	return p.Verdict(s) == Up && !report.InDoubt()
+}

@@ -184,12 +184,6 @@ func (p *Prober) Verdict(s service.Service) Verdict {
 	return Off
 }
 
-// IsSurelyUp reports whether a service is up beyond doubt.
-func (p *Prober) IsSurelyUp(s service.Service) bool {
-	w := p.services[s]
-	return w != nil && w.shown.sure.Load()
-}
-
 // Warmth returns which part of its weight a service has that came up lately, if it
 // is to have all of it after so long: a tenth at first, and steadily more.
 func (p *Prober) Warmth(s service.Service, slowStart time.Duration) float64 {

@@ -102,7 +102,7 @@ func TestASilentNodeIsDownWithinOneAndAHalfIntervalsAndOneTimeout(t *testing.T) 
 				if most := o.most[service.RESTPP]; most > 3 {
 					t.Errorf("interval %s, timeout %s: %d probes in flight", test.interval, test.timeout, most)
 				}
-				if p.IsSurelyUp(service.RESTPP) {
+				if isSurelyUp(p, service.RESTPP) {
 					t.Error("it is surely up")
 				}
 			})
@@ -140,8 +140,8 @@ func TestAnAnswerWithinAQuarterOfTheIntervalBeginsNoDoubt(t *testing.T) {
 		}
 	}, func(t *testing.T, p *Prober, o *owner) {
 		sleep(time.Minute)
-		if o.most[service.RESTPP] != 1 || o.count(service.RESTPP) > 31 || !p.IsSurelyUp(service.RESTPP) {
-			t.Errorf("%d probes, %d at once; surely up: %t", o.count(service.RESTPP), o.most[service.RESTPP], p.IsSurelyUp(service.RESTPP))
+		if o.most[service.RESTPP] != 1 || o.count(service.RESTPP) > 31 || !isSurelyUp(p, service.RESTPP) {
+			t.Errorf("%d probes, %d at once; surely up: %t", o.count(service.RESTPP), o.most[service.RESTPP], isSurelyUp(p, service.RESTPP))
 		}
 	})
 }

@@ -81,7 +81,6 @@ type watch struct {
 	// shown is what requests read of the findings.
 	shown struct {
 		verdict atomic.Uint32
-		sure    atomic.Bool  // the verdict is up, and not in doubt
 		vouched atomic.Int64 // as in the findings
 		failing atomic.Int64 // as findings.failing, but negative if all failures were for want of an answer
 		cameUp  atomic.Int64
@@ -97,7 +96,6 @@ type watch struct {
 	tally   tally
 	noted   time.Time // when the owner was last told of a failure of a live request
 	counted time.Time // when the last failure was that counted
-	hung    bool      // a probe has had no answer for long
 	// The schedule of the probes.
 	*rhythm
 	timer   *time.Timer // wakes the watch when a probe is due
@@ -122,7 +120,7 @@ func (w *watch) begin(r *rhythm) {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	w.rhythm, w.flights, w.hung = r, nil, false
+	w.rhythm, w.flights = r, nil
 	w.last, w.early, w.counted = time.Time{}, time.Time{}, time.Time{}
 	w.timer = time.AfterFunc(w.prober.Pace.wait(time.Now()), func() { w.wake(r) })
 }
@@ -184,10 +182,6 @@ func (w *watch) takeOff(r *rhythm, plan Plan, now time.Time) bool {
 		w.arm(plan)
 		return false
 	}
-	if len(w.flights) > 0 {
-		w.hung = true
-		w.publish()
-	}
 	if w.regular(plan, false).After(now) && !w.prober.Pace.hasRoom(now) {
 		// It stays asked for, and is tried again.
 		w.early = now.Add(plan.pause())
@@ -213,10 +207,6 @@ func (w *watch) land(r *rhythm, began time.Time) {
 	if i := slices.Index(w.flights, began); i >= 0 {
 		w.flights = slices.Delete(w.flights, i, i+1)
 	}
-	if len(w.flights) == 0 {
-		w.hung = false
-	}
-	w.publish()
 	if owner != nil {
 		w.arm(owner.Plan(w.service))
 	}
@@ -443,7 +433,6 @@ func (w *watch) publish() {
 	if w.shown.verdict.Swap(uint32(verdict)) != uint32(verdict) {
 		changes.Add(1)
 	}
-	w.shown.sure.Store(verdict == Up && !doubt && !w.hung)
 	w.shown.vouched.Store(w.vouched)
 	w.shown.failing.Store(failing)
 	w.shown.cameUp.Store(w.cameUp)
