@@ -137,7 +137,7 @@ func TestAClientOfAFullNodeComesBack(t *testing.T) {
 	a.allUp()
 	client := e.newBrowser(2)
 	home := named(t, nodes, client.where())
-	release := occupy(t, a, home, client)
+	release := occupy(t, home, client)
 	if node := client.where(); node == home.Name() {
 		t.Fatal("a full node got a request")
 	}

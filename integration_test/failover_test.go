@@ -164,24 +164,6 @@ func TestARequestWaitsForANodeToComeBack(t *testing.T) {
 	}
 }
 
-// fill keeps a node's only place busy until release is called.
-func fill(t *testing.T, b *browser, node *tgnode.Node) (release func()) {
-	t.Helper()
-	const path = "/api/slow"
-	node.SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Hang, Path: path})
-	before := node.Count(tgnode.GUI)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = b.try(http.MethodPost, path, nil) // ends with the reset below
-	}()
-	eventually(t, "the node is full", func() bool { return node.Count(tgnode.GUI) > before })
-	return func() {
-		node.ResetConnections()
-		<-done
-	}
-}
-
 func TestAFullNodeIsWaitedForByItsOwnClientsOnly(t *testing.T) {
 	cluster, nodes := startCluster(t, 3)
 	for name, options := range map[string][]string{
@@ -196,7 +178,7 @@ func TestAFullNodeIsWaitedForByItsOwnClientsOnly(t *testing.T) {
 			cookie := b.ourCookie()
 			tab := e.newBrowser(2)
 			tab.http.Jar = b.http.Jar
-			release := fill(t, tab, cluster.Node(home))
+			release := occupy(t, cluster.Node(home), tab)
 
 			answers := make(chan *answer, 1)
 			go func() {
