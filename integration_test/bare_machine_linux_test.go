@@ -10,8 +10,15 @@ import (
 	"time"
 )
 
-// bareMachine is a Debian as debootstrap leaves it, with systemd and curl.
-func bareMachine(t *testing.T) (root string) {
+// bareMachine is a Debian as debootstrap leaves it, with systemd, curl and rpm, and a
+// Caddy to install, three names for nodes, and what can stand in for them.
+type bareMachine struct {
+	t    *testing.T
+	root string
+}
+
+// newBareMachine installs one. It can be booted once.
+func newBareMachine(t *testing.T) *bareMachine {
 	t.Helper()
 	if os.Getenv("BARE_MACHINE_TEST") == "" {
 		t.Skip("this installs a Debian and boots it: set BARE_MACHINE_TEST=1 to do it, as root, with debootstrap and systemd-nspawn (Debian's package systemd-container)")
@@ -21,12 +28,96 @@ func bareMachine(t *testing.T) (root string) {
 			skip(t, "this takes root and %s", program)
 		}
 	}
-	root = filepath.Join(t.TempDir(), "debian")
-	install := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl", "bookworm", root)
+	m := &bareMachine{t, filepath.Join(t.TempDir(), "debian")}
+	install := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl,rpm", "bookworm", m.root)
 	if output, err := install.CombinedOutput(); err != nil {
 		skip(t, "no Debian can be installed here: %v\n%s", err, output[max(0, len(output)-1000):])
 	}
-	return root
+	node := filepath.Join(t.TempDir(), "tgnode")
+	build := exec.Command("go", "build", "-o", node, "./cmd/tgnode")
+	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	m.copy(node, "usr/local/bin/tgnode")
+	m.copy(caddyBinary, "release/caddy")
+	m.write("etc/hosts", "127.0.0.1 localhost graph.example.com\n127.0.0.2 m1\n127.0.0.3 m2\n127.0.0.4 m3\n", 0o644)
+	return m
+}
+
+func (m *bareMachine) write(name, content string, mode os.FileMode) {
+	m.t.Helper()
+	file := filepath.Join(m.root, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(content), mode); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *bareMachine) copy(from, to string) {
+	m.t.Helper()
+	content, err := os.ReadFile(from)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(to, string(content), 0o755)
+}
+
+// bareMachineWords begin each script: nodes that run, and what is asked of them.
+const bareMachineWords = `#!/bin/bash
+set -eux -o pipefail
+cd /release
+for i in 1 2 3; do systemd-run --quiet --unit=m$i tgnode -name m$i -listen 127.0.0.$((i+1)):14240; done
+ask() { curl --silent --show-error --fail --cookie /jar --cookie-jar /jar "$@"; }
+up() { for i in $(seq 300); do if caddy tigergraph status --json --alive | tr -d ' \n' | grep -q '"verdict":"up".*"verdict":"up".*"verdict":"up"'; then return; fi; sleep 0.1; done; false; }
+login() { ask --data '{"username":"tigergraph","password":"tigergraph"}' http://graph.example.com/api/auth/login; }
+whoami() { ask http://graph.example.com/api/auth/whoami | grep -o '"[Nn]ode": *"m[123]"'; }
+`
+
+// run boots the machine, executes a script once it has booted, and ends it.
+func (m *bareMachine) run(script string) {
+	m.t.Helper()
+	// Each step says its name, so that the last one in the log is the one that failed.
+	m.write("script.sh", bareMachineWords+script, 0o755)
+	m.write("etc/systemd/system/script.service", `[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/script.sh
+ExecStopPost=/bin/sh -c "echo $SERVICE_RESULT >/script.result; journalctl --no-pager -n 60 >/script.journal; systemctl --no-block poweroff"
+StandardOutput=file:/script.log
+StandardError=file:/script.log
+TimeoutStartSec=8min
+[Install]
+WantedBy=default.target
+`, 0o644)
+	if err := os.MkdirAll(filepath.Join(m.root, "etc/systemd/system/default.target.wants"), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	link := filepath.Join(m.root, "etc/systemd/system/default.target.wants/script.service")
+	if err := os.Symlink("/etc/systemd/system/script.service", link); err != nil {
+		m.t.Fatal(err)
+	}
+	boot := exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--directory="+m.root, "--boot")
+	output := new(buffer)
+	boot.Stdout, boot.Stderr = output, output
+	if err := boot.Start(); err != nil {
+		skip(m.t, "no container can be started here: %v", err)
+	}
+	timer := time.AfterFunc(9*time.Minute, func() { _ = boot.Process.Kill() })
+	defer timer.Stop()
+	ended := boot.Wait()
+	result, err := os.ReadFile(filepath.Join(m.root, "script.result"))
+	if err != nil {
+		skip(m.t, "no container can be booted here: %v\n%s", ended, output)
+	}
+	if strings.TrimSpace(string(result)) != "success" {
+		said, _ := os.ReadFile(filepath.Join(m.root, "script.log"))
+		journal, _ := os.ReadFile(filepath.Join(m.root, "script.journal"))
+		m.t.Errorf("the script ends with %s\n%s\n%s", result, said, journal)
+	}
 }
 
 // stepsOf returns the commands of the guide to a bare machine, block by block.
@@ -54,48 +145,11 @@ func stepsOf(t *testing.T) (blocks []string) {
 // The guide to a bare machine, executed as it is written on a fresh Debian, and what it
 // says of reloads, upgrades and the way back.
 func TestTheGuideToABareMachine(t *testing.T) {
-	root := bareMachine(t)
-	steps := stepsOf(t)
-	write := func(name, content string, mode os.FileMode) {
-		t.Helper()
-		file := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(content), mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	copyTo := func(from, to string) {
-		t.Helper()
-		content, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(to, string(content), 0o755)
-	}
-	node := filepath.Join(t.TempDir(), "tgnode")
-	build := exec.Command("go", "build", "-o", node, "./cmd/tgnode")
-	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-	copyTo(node, "usr/local/bin/tgnode")
-	copyTo(caddyBinary, "release/caddy")
+	m, steps := newBareMachine(t), stepsOf(t)
 	for _, file := range []string{"systemd/caddy.sysusers", "systemd/caddy-tigergraph.service", "packages/Caddyfile"} {
-		copyTo("../deploy/"+file, "release/deploy/"+file)
+		m.copy("../deploy/"+file, "release/deploy/"+file)
 	}
-	write("etc/hosts", "127.0.0.1 localhost graph.example.com\n127.0.0.2 m1\n127.0.0.3 m2\n127.0.0.4 m3\n", 0o644)
-
-	// Each step says its name, so that the last one in the log is the one that failed.
-	script := `#!/bin/bash
-set -eux -o pipefail
-cd /release
-for i in 1 2 3; do systemd-run --quiet --unit=m$i tgnode -name m$i -listen 127.0.0.$((i+1)):14240; done
-ask() { curl --silent --show-error --fail --cookie /jar --cookie-jar /jar "$@"; }
-up() { for i in $(seq 300); do if caddy tigergraph status --json --alive | tr -d ' \n' | grep -q '"verdict":"up".*"verdict":"up".*"verdict":"up"'; then return; fi; sleep 0.1; done; false; }
-whoami() { ask http://graph.example.com/api/auth/whoami | grep -o '"[Nn]ode": *"m[123]"'; }
-: the guide, from the binary on
+	m.run(`: the guide, from the binary on
 ` + steps[0] + steps[1] + steps[2] + steps[3] + steps[4] + `
 systemctl is-active caddy-tigergraph
 test "$(ps -o user= -C caddy 2>/dev/null || stat -c %U /proc/$(systemctl show -P MainPID caddy-tigergraph))" = caddy
@@ -107,7 +161,7 @@ sed -i 's|^\tlog {$|&\n\t\toutput file /var/log/caddy/caddy.log {\n\t\t\troll_si
 grep -q roll_size /etc/caddy/Caddyfile
 ` + steps[3] + steps[5] + `
 up
-ask --data '{"username":"tigergraph","password":"tigergraph"}' http://graph.example.com/api/auth/login
+login
 home=$(whoami)
 : a reload that fails keeps what there is
 cp /etc/caddy/Caddyfile /etc/caddy/good
@@ -132,43 +186,5 @@ for i in $(seq 400); do if ls /var/log/caddy/caddy-*.log* >/dev/null 2>&1; then 
 ls -l /var/log/caddy
 test "$(ls /var/log/caddy | wc -l)" -ge 2
 : done
-`
-	write("guide.sh", script, 0o755)
-	write("etc/systemd/system/guide.service", `[Unit]
-After=multi-user.target
-[Service]
-Type=oneshot
-ExecStart=/guide.sh
-ExecStopPost=/bin/sh -c "echo $SERVICE_RESULT >/guide.result; journalctl --no-pager -n 60 >/guide.journal; systemctl --no-block poweroff"
-StandardOutput=file:/guide.log
-StandardError=file:/guide.log
-TimeoutStartSec=8min
-[Install]
-WantedBy=default.target
-`, 0o644)
-	if err := os.MkdirAll(filepath.Join(root, "etc/systemd/system/default.target.wants"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(root, "etc/systemd/system/default.target.wants/guide.service")
-	if err := os.Symlink("/etc/systemd/system/guide.service", link); err != nil && !os.IsExist(err) {
-		t.Fatal(err)
-	}
-	boot := exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--directory="+root, "--boot")
-	output := new(buffer)
-	boot.Stdout, boot.Stderr = output, output
-	if err := boot.Start(); err != nil {
-		skip(t, "no container can be started here: %v", err)
-	}
-	timer := time.AfterFunc(9*time.Minute, func() { _ = boot.Process.Kill() })
-	defer timer.Stop()
-	ended := boot.Wait()
-	result, err := os.ReadFile(filepath.Join(root, "guide.result"))
-	if err != nil {
-		skip(t, "no container can be booted here: %v\n%s", ended, output)
-	}
-	if strings.TrimSpace(string(result)) != "success" {
-		said, _ := os.ReadFile(filepath.Join(root, "guide.log"))
-		journal, _ := os.ReadFile(filepath.Join(root, "guide.journal"))
-		t.Errorf("the guide ends with %s\n%s\n%s", result, said, journal)
-	}
+`)
 }

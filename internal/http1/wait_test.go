@@ -280,6 +280,8 @@ func TestANodeWithFewSlotsServesAsManyAsWithGo(t *testing.T) {
 	good, failed := count(ours, fewSlots(t, 20*time.Millisecond))
 	goGood, goFailed := count(goes, fewSlots(t, 20*time.Millisecond))
 	t.Logf("ours: %d good, %d failed; Go's: %d good, %d failed", good, failed, goGood, goFailed)
+	// The node has 200 in a second to give to either. A fifth is left to a busy machine,
+	// which runs the one or the other at a worse moment.
 	if good < goGood*8/10 || failed > goFailed+5 {
 		t.Errorf("ours: %d good, %d failed; Go's: %d good, %d failed", good, failed, goGood, goFailed)
 	}
