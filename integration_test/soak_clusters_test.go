@@ -72,8 +72,8 @@ func (r *soakRecords) checkClusters() (breaches []string) {
 			wrong = !r.switchedIn(request.edge, request.start, a.Time)
 		}
 		if wrong {
-			breaches = append(breaches, fmt.Sprintf("%s: request %s (%s), begun at %s, reached %s, whose cluster is not the active one",
-				a.Time.Format(soakTime), a.Marker, request.kind, request.start.Format(soakTime), a.node))
+			breaches = append(breaches, fmt.Sprintf("%s: request %s (%s), begun at %s by %s, reached %s, whose cluster is not the active one there",
+				a.Time.Format(soakTime), a.Marker, request.kind, request.start.Format(soakTime), request.edge, a.node))
 		}
 	}
 	return breaches

@@ -96,6 +96,13 @@ const soakCaddyfile = `%sservers {
 	}
 	log {
 		level WARN
+		format filter {
+			# Caddy hides cookies and Authorization, and knows nothing of GSQL's.
+			request>headers>Gsql-Cookie delete
+			resp_headers>Set-Gsql-Cookie delete
+			resp_headers>Set-GSQL-Cookie delete
+			headers>Set-Gsql-Cookie delete
+		}
 	}
 }
 (site) {

@@ -86,7 +86,7 @@ func (c *soakClient) followUp(id, of string) {
 func (c *soakClient) converse() {
 	defer c.close()
 	other := newSoakClient(c.records, c.number+500, c.edges, c.stop, uint64(c.number))
-	other.address, other.user, other.version = c.address, c.user, c.version
+	other.address, other.user, other.version, other.edge = c.address, c.user, c.version, c.edge
 	defer other.close()
 	for c.pause(100*time.Millisecond, time.Second) {
 		session, of := c.beginSession()
@@ -94,7 +94,6 @@ func (c *soakClient) converse() {
 			continue
 		}
 		for range 1 + c.random.IntN(8) {
-			other.edge = c.edge // which may have changed while one was down
 			if !c.pause(100*time.Millisecond, time.Second) || !c.answerBack(other, session, of) {
 				break
 			}
