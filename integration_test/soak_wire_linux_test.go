@@ -102,7 +102,7 @@ func (w *h1Wire) send(ctx context.Context, m soakMessage) (*http.Response, error
 		response, err = http.ReadResponse(w.reader, &http.Request{Method: m.method})
 	}
 	if err != nil {
-		return nil, errors.Join(err, writeErr)
+		return nil, fmt.Errorf("%w, %v", err, writeErr)
 	}
 	w.done = writeErr != nil || response.Close
 	return response, nil
