@@ -199,13 +199,15 @@ func (a *App) noteSwitch(to, from string) {
 // clusterStatus is what is known of a cluster.
 type clusterStatus = statuspage.ClusterStatus
 
-// clusterStatuses returns the clusters in the order in which policies name them.
+// clusterStatuses returns the clusters in the order in which policies name them. Active is
+// the one that a policy uses: the word of another edge is known a moment before it is in
+// force, and whoever waits for a switch must not go on too early.
 func (a *App) clusterStatuses() []clusterStatus {
 	word, now := a.operator.Known(), time.Now()
 	statuses := []clusterStatus{}
 	for _, policy := range a.allPolicies() {
-		names := policy.clusters()
-		active, kept, until := word.Active(names, now)
+		names, roster := policy.clusters(), policy.roster.Load()
+		_, kept, until := word.Active(names, now)
 		for i, name := range names {
 			at := slices.IndexFunc(statuses, func(s clusterStatus) bool { return s.Name == name })
 			if at < 0 {
@@ -213,11 +215,11 @@ func (a *App) clusterStatuses() []clusterStatus {
 				statuses = append(statuses, clusterStatus{Name: name, Nodes: []string{}})
 			}
 			status := &statuses[at]
-			status.Active = status.Active || i == active
-			if said, switched := word.Switches[name]; switched && i == active {
+			status.Active = status.Active || i == roster.active
+			if said, switched := word.Switches[name]; switched && i == roster.active {
 				status.Since = statuspage.Moment(said.Since)
 			}
-			if i == kept {
+			if i == kept && i == roster.kept {
 				status.DrainingUntil = statuspage.Moment(until)
 			}
 			for _, m := range policy.allMembers() {

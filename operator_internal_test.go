@@ -53,6 +53,34 @@ func TestTheActiveClusterIsKnownBeforeTheAppStarts(t *testing.T) {
 	}
 }
 
+// An edge that follows another knows of a switch a moment before its policies do.
+func TestAClusterIsSaidToBeActiveOnceItIsUsed(t *testing.T) {
+	p := provisionedPolicy(t, t.TempDir())
+	word := fleet.Word{}.Switched("dr", time.Hour, time.Now())
+	p.app.operator.Learn(word)
+	active := func() (names string) {
+		for _, status := range p.app.clusterStatuses() {
+			if status.Active {
+				names += status.Name
+			}
+			if !status.Active && (status.DrainingUntil != nil) != (p.roster.Load().kept >= 0) {
+				t.Errorf("%s drains until %q", status.Name, status.DrainingUntil)
+			}
+		}
+		return names
+	}
+	if names := active(); names != "primary" {
+		t.Errorf("before the switch is in force, %q is said to be active", names)
+	}
+	p.app.applyWord(word)
+	if names := active(); names != "dr" {
+		t.Errorf("when the switch is in force, %q is said to be active", names)
+	}
+	if err := p.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What ends a drain is set back with the clock, and ends with the policy.
 func TestTheDrainOfAClusterEndsWhenItsTimeIsOver(t *testing.T) {
 	p := provisionedPolicy(t, t.TempDir())

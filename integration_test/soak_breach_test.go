@@ -22,15 +22,15 @@ func TestSoakNoticesABreach(t *testing.T) {
 		r.arrived("m1", tgnode.Entry{Time: at(0), Marker: "login", Executed: tgnode.Login})
 		r.arrived("m1", tgnode.Entry{Time: at(1), Marker: "a", Session: "session", Known: true})
 		r.arrived("m1", tgnode.Entry{Time: at(1), Marker: "a", Session: "session", Known: true, Executed: tgnode.Other})
-		r.ended(soakRequest{marker: "a", start: at(1), end: at(1.1), answered: true})
+		r.ended(soakRequest{marker: "a", start: at(1), end: at(1.1), answered: true, edge: "edge0"})
 		return r
 	}
 	displaced := func(r *soakRecords) {
 		r.arrived("m2", tgnode.Entry{Time: at(100), Marker: "b", Session: "session"})
-		r.ended(soakRequest{marker: "b", start: at(99.9), end: at(100.1), answered: true})
+		r.ended(soakRequest{marker: "b", start: at(99.9), end: at(100.1), answered: true, edge: "edge0"})
 	}
 	failed := func(r *soakRecords) {
-		r.ended(soakRequest{marker: "c", service: tgnode.GSQL, start: at(100), end: at(101), failure: "EOF"})
+		r.ended(soakRequest{marker: "c", service: tgnode.GSQL, start: at(100), end: at(101), failure: "EOF", edge: "edge0"})
 	}
 	// The edge's log has the failed request.
 	chose := func(r *soakRecords, node string, status int) {
@@ -43,9 +43,11 @@ func TestSoakNoticesABreach(t *testing.T) {
 	}
 	standby := func(r *soakRecords) {
 		r.arrived("m4", tgnode.Entry{Time: at(100), Marker: "b"})
-		r.ended(soakRequest{marker: "b", start: at(99.9), end: at(100.1), answered: true})
+		r.ended(soakRequest{marker: "b", start: at(99.9), end: at(100.1), answered: true, edge: "edge0"})
 	}
-	refused := func(r *soakRecords, err error) { r.refused = append(r.refused, soakRefusal{at(100), err}) }
+	refused := func(r *soakRecords, err error) {
+		r.refused = append(r.refused, soakRefusal{"edge0", at(100), at(100), err})
+	}
 	fault := func(r *soakRecords, node string, service tgnode.Service, from, to float64) {
 		r.span(soakSpan{node: node, services: []tgnode.Service{service}, from: at(from), to: at(to)})
 	}
@@ -70,24 +72,24 @@ func TestSoakNoticesABreach(t *testing.T) {
 		{"a node forgets a session", forgotten, 1},
 		{"a node forgets a session as it was killed", func(r *soakRecords) {
 			forgotten(r)
-			r.span(soakSpan{node: "m1", from: at(90), to: at(100), forgets: true})
+			r.span(soakSpan{node: "m1", services: allServices, from: at(90), to: at(100), forgets: true})
 		}, 0},
 		{"a node was killed while the user logged in", func(r *soakRecords) {
 			forgotten(r)
-			r.span(soakSpan{node: "m1", from: at(-1), to: at(1), forgets: true})
+			r.span(soakSpan{node: "m1", services: allServices, from: at(-1), to: at(1), forgets: true})
 		}, 0},
 		{"a node forgets a session begun after it was killed", func(r *soakRecords) {
 			forgotten(r)
-			r.span(soakSpan{node: "m1", from: at(-10), to: at(-1), forgets: true})
+			r.span(soakSpan{node: "m1", services: allServices, from: at(-10), to: at(-1), forgets: true})
 		}, 1},
 		{"a node forgets a session, and is killed later", func(r *soakRecords) {
 			forgotten(r)
-			r.span(soakSpan{node: "m1", from: at(201), to: at(210), forgets: true})
+			r.span(soakSpan{node: "m1", services: allServices, from: at(201), to: at(210), forgets: true})
 		}, 1},
 		{"a node forgets a session when it was paused", func(r *soakRecords) { forgotten(r); fault(r, "m1", tgnode.GUI, 90, 100) }, 1},
 		{"a node forgets a session as another was killed", func(r *soakRecords) {
 			forgotten(r)
-			r.span(soakSpan{node: "m2", from: at(90), to: at(100), forgets: true})
+			r.span(soakSpan{node: "m2", services: allServices, from: at(90), to: at(100), forgets: true})
 		}, 1},
 		{"a request is done by two nodes", func(r *soakRecords) {
 			r.arrived("m2", tgnode.Entry{Time: at(2), Marker: "a", Executed: tgnode.Other})
@@ -142,33 +144,37 @@ func TestSoakNoticesABreach(t *testing.T) {
 			fault(r, "m3", tgnode.RESTPP, 99, 110)
 		}, 1},
 		{"no node is left, while all of the other cluster fail", func(r *soakRecords) {
-			r.switched(soakSwitch{at(80), at(81), at(120), at(121)})
+			r.switched(soakSwitch{"edge0", at(80), at(81), at(120), at(121)})
 			chose(r, "", http.StatusServiceUnavailable)
 			for _, node := range r.nodes {
 				fault(r, node, tgnode.GSQL, 99, 110)
 			}
 		}, 1},
 		{"a standby is reached", standby, 1},
-		{"a standby is reached after a switch", func(r *soakRecords) { standby(r); r.switched(soakSwitch{at(80), at(81), at(120), at(121)}) }, 0},
-		{"a standby is reached after a switch back", func(r *soakRecords) { standby(r); r.switched(soakSwitch{at(80), at(81), at(90), at(91)}) }, 1},
+		{"a standby is reached after a switch", func(r *soakRecords) { standby(r); r.switched(soakSwitch{"edge0", at(80), at(81), at(120), at(121)}) }, 0},
+		{"a standby is reached after a switch of the other edge", func(r *soakRecords) {
+			standby(r)
+			r.switched(soakSwitch{"edge1", at(80), at(81), at(120), at(121)})
+		}, 1},
+		{"a standby is reached after a switch back", func(r *soakRecords) { standby(r); r.switched(soakSwitch{"edge0", at(80), at(81), at(90), at(91)}) }, 1},
 		{"a session moves to the standby after a switch", func(r *soakRecords) {
 			displaced(r)
 			r.arrivals[len(r.arrivals)-1].node = "m4"
-			r.switched(soakSwitch{at(80), at(81), at(120), at(121)})
+			r.switched(soakSwitch{"edge0", at(80), at(81), at(120), at(121)})
 		}, 0},
 		{"a session of the standby's moves back, whose login came late", func(r *soakRecords) {
 			r.logins["late"] = "late login"
-			r.ended(soakRequest{marker: "late login", start: at(90), end: at(97), answered: true})
+			r.ended(soakRequest{marker: "late login", start: at(90), end: at(97), answered: true, edge: "edge0"})
 			r.arrived("m4", tgnode.Entry{Time: at(96), Marker: "late login", Executed: tgnode.Login})
 			r.arrived("m1", tgnode.Entry{Time: at(98), Marker: "late", Session: "late"})
-			r.switched(soakSwitch{at(80), at(81), at(94), at(95)})
+			r.switched(soakSwitch{"edge0", at(80), at(81), at(94), at(95)})
 		}, 0},
 		{"a session moves to another node of its cluster after a switch", func(r *soakRecords) {
 			displaced(r)
-			r.switched(soakSwitch{at(80), at(81), at(82), at(83)})
+			r.switched(soakSwitch{"edge0", at(80), at(81), at(82), at(83)})
 		}, 1},
-		{"a primary is reached during a switch", func(r *soakRecords) { r.switched(soakSwitch{at(-2), at(-1), at(120), at(121)}) }, 2},
-		{"a primary is reached before the switch is done", func(r *soakRecords) { r.switched(soakSwitch{at(0.5), at(1.5), at(120), at(121)}) }, 0},
+		{"a primary is reached during a switch", func(r *soakRecords) { r.switched(soakSwitch{"edge0", at(-2), at(-1), at(120), at(121)}) }, 2},
+		{"a primary is reached before the switch is done", func(r *soakRecords) { r.switched(soakSwitch{"edge0", at(0.5), at(1.5), at(120), at(121)}) }, 0},
 		{"no node is left, while all but one fail", func(r *soakRecords) {
 			chose(r, "", http.StatusServiceUnavailable)
 			fault(r, "m1", tgnode.GSQL, 99, 110)
@@ -196,26 +202,38 @@ func TestSoakNoticesABreach(t *testing.T) {
 		}, 0},
 		{"a request fails while another service does", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GUI, 99, 110) }, 1},
 		{"a request fails long after", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GSQL, 80, 90) }, 1},
-		{"a request fails without the edge", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "", at(99), at(102)) }, 0},
-		{"a request is not answered in a reload", func(r *soakRecords) { failed(r); r.edgeSpan(&r.reloads, "", at(99), at(102)) }, 0},
+		{"a request fails without the edge", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "edge0", "", at(99), at(102)) }, 0},
+		{"a request fails right after a restart", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "edge0", "", at(95), at(99.9)) }, 1},
+		{"a request fails while the other edge is down", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "edge1", "", at(99), at(102)) }, 1},
+		{"a request is not answered while the other edge reloads", func(r *soakRecords) { failed(r); r.edgeSpan(&r.reloads, "edge1", "", at(99), at(102)) }, 1},
+		{"a request is not answered in a reload", func(r *soakRecords) { failed(r); r.edgeSpan(&r.reloads, "edge0", "", at(99), at(102)) }, 0},
 		{"a request is answered badly in a reload", func(r *soakRecords) {
-			r.ended(soakRequest{marker: "c", start: at(100), end: at(101), answered: true, failure: "status 502"})
-			r.edgeSpan(&r.reloads, "", at(99), at(102))
+			r.ended(soakRequest{marker: "c", start: at(100), end: at(101), answered: true, failure: "status 502", edge: "edge0"})
+			r.edgeSpan(&r.reloads, "edge0", "", at(99), at(102))
 		}, 1},
 		{"the edge refuses a connection", func(r *soakRecords) { refused(r, syscall.ECONNREFUSED) }, 1},
 		{"the edge refuses a connection in a restart", func(r *soakRecords) {
 			refused(r, syscall.ECONNREFUSED)
-			r.edgeSpan(&r.down, "", at(99), at(102))
+			r.edgeSpan(&r.down, "edge0", "", at(99), at(102))
+		}, 0},
+		{"an edge refuses a connection while the other is down", func(r *soakRecords) {
+			refused(r, syscall.ECONNREFUSED)
+			r.edgeSpan(&r.down, "edge1", "", at(99), at(102))
+		}, 1},
+		{"a client waits for a connection since a restart", func(r *soakRecords) {
+			r.refused = append(r.refused, soakRefusal{"edge0", at(95), at(100), syscall.ETIMEDOUT})
+			r.edgeSpan(&r.down, "edge0", "", at(94), at(96))
 		}, 0},
 		{"the edge refuses a connection in a reload", func(r *soakRecords) {
 			refused(r, syscall.ECONNREFUSED)
-			r.edgeSpan(&r.reloads, "", at(99), at(102))
+			r.edgeSpan(&r.reloads, "edge0", "", at(99), at(102))
 		}, 1},
 		{"the edge resets a connection", func(r *soakRecords) { refused(r, syscall.ECONNRESET) }, 1},
 		{"the edge resets a connection in a reload", func(r *soakRecords) {
 			refused(r, syscall.ECONNRESET)
-			r.edgeSpan(&r.reloads, "", at(99), at(102))
+			r.edgeSpan(&r.reloads, "edge0", "", at(99), at(102))
 		}, 0},
+		{"an edge does not follow the other", func(r *soakRecords) { r.breach("edge1 uses dr") }, 1},
 		{"a client gets another's answer", func(r *soakRecords) { r.breach("an answer for another") }, 1},
 	} {
 		r := usual()

@@ -2,17 +2,13 @@ package integration_test
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
@@ -21,21 +17,23 @@ import (
 // soakPatience is how long a client waits for an answer.
 const soakPatience = 30 * time.Second
 
-// soakClient is one client of TestSoak's. It speaks HTTP over a socket by itself,
-// for Go's client sends some requests twice.
+// soakClient is one client of TestSoak's. It makes its connections by itself, for Go's
+// client sends some requests twice.
 type soakClient struct {
 	records *soakRecords
 	number  int
-	edge    string
+	edges   []*soakEdge
+	edge    *soakEdge // which it uses at the moment
+	version int       // of HTTP: 1, 2 or 3
 	stop    <-chan struct{}
 	random  *rand.Rand
 
+	roams   bool              // to the other edge, where one refuses and now and then
 	address string            // that the edge knows it by
 	cookies map[string]string // nil if it keeps none
 	user    string
 	count   int
-	conn    net.Conn
-	reader  *bufio.Reader
+	wire    soakWire
 }
 
 // soakExchange is a request, and what its answer has to be.
@@ -46,10 +44,20 @@ type soakExchange struct {
 	path    string // MARKER in it becomes the marker
 	fields  []string
 	body    []byte
-	slowly  bool // sends the body in pieces
-	// accepts returns what is wrong with an answer, "" if nothing.
+	slowly  bool   // sends the body in pieces
+	of      string // the marker of the request that began what this one is about
+	// line, if there is one, is told each line of the answer when it comes. It returns
+	// false where the client gives the request up.
+	line func(line string) bool
+	// accepts returns what is wrong with an answer, "" if nothing, soakForgot if it says
+	// that nobody knows what the request is about.
 	accepts func(marker string, answer *soakAnswer) string
 }
+
+const soakForgot = "unknown"
+
+// errGivenUp is the end of a request that its client gave up.
+var errGivenUp = errors.New("given up")
 
 type soakAnswer struct {
 	status int
@@ -57,10 +65,22 @@ type soakAnswer struct {
 	body   string
 }
 
-func newSoakClient(records *soakRecords, number int, edge string, stop <-chan struct{}, seed uint64) *soakClient {
-	c := &soakClient{records: records, number: number, edge: edge, stop: stop, random: rand.New(rand.NewPCG(seed, uint64(1000+number)))}
+func newSoakClient(records *soakRecords, number int, edges []*soakEdge, stop <-chan struct{}, seed uint64) *soakClient {
+	c := &soakClient{
+		records: records, number: number, edges: edges, edge: edges[number%len(edges)], version: 1,
+		stop: stop, random: rand.New(rand.NewPCG(seed, uint64(1000+number))),
+	}
 	c.newIdentity()
 	return c
+}
+
+// roam has the client use the other edge now and then.
+func (c *soakClient) roam() {
+	c.roams = true
+	if c.random.IntN(10) == 0 {
+		c.close()
+		c.edge = c.edges[c.random.IntN(len(c.edges))]
+	}
 }
 
 // newIdentity makes the client one that the edge has never seen.
@@ -83,131 +103,122 @@ func (c *soakClient) pause(least, most time.Duration) bool {
 func (c *soakClient) exchange(e soakExchange) (answer *soakAnswer, marker string) {
 	c.count++
 	marker = fmt.Sprintf("%04d-%06d", c.number, c.count)
-	path := strings.ReplaceAll(e.path, "MARKER", marker)
-	failure := c.connect()
-	record := soakRequest{kind: e.kind, service: e.service, marker: marker, start: time.Now(), failure: failure}
-	if failure == "" {
-		answer, record.answered, record.failure = c.try(e, path)
+	if !c.connect() {
+		return nil, marker
 	}
-	if record.failure == "" {
-		if answer.status >= 500 || answer.status == http.StatusForbidden { // which the services never say
-			record.failure = fmt.Sprintf("status %d", answer.status)
-		} else if wrong := e.accepts(marker, answer); wrong != "" {
+	path := strings.ReplaceAll(e.path, "MARKER", marker)
+	record := soakRequest{kind: e.kind, service: e.service, marker: marker, edge: c.edge.name, of: e.of, start: time.Now()}
+	answer, answered, err := c.try(e, path)
+	record.end, record.answered = time.Now(), answered
+	if errors.Is(err, errGivenUp) {
+		return nil, marker
+	}
+	switch {
+	case err != nil:
+		record.failure = fmt.Sprintf("HTTP/%d: %v", c.version, err)
+	case answer.status >= 500 || answer.status == http.StatusForbidden: // which the services never say
+		record.failure = fmt.Sprintf("status %d", answer.status)
+	default:
+		wrong := e.accepts(marker, answer)
+		record.forgot = wrong == soakForgot
+		if wrong != "" && !record.forgot {
 			c.records.breach("%s: the answer to %s %s is wrong: %s: %d %.300s", record.start.Format(soakTime), e.method, path, wrong, answer.status, answer.body)
 		}
 	}
-	record.end = time.Now()
-	if record.failure != "" {
-		answer = nil
-	}
 	c.records.ended(record)
+	if record.failure != "" || record.forgot {
+		return nil, marker
+	}
 	return answer, marker
 }
 
 // connect makes sure of a connection: the one before, or a new one if the edge has
-// closed that. While it refuses, being restarted, nothing is asked of it.
-func (c *soakClient) connect() (failure string) {
-	if c.conn != nil && !isClosed(c.conn) {
-		return ""
+// closed that. While the edge refuses, being restarted, nothing is asked of it, and
+// whoever can goes to another. It returns false if there is none.
+func (c *soakClient) connect() bool {
+	if c.wire != nil && c.wire.isOpen() {
+		return true
 	}
 	c.close()
 	for deadline := time.Now().Add(soakPatience); ; {
-		conn, err := net.DialTimeout("tcp", c.edge, soakPatience)
+		from := time.Now()
+		wire, err := dialEdge(c.version, c.edge)
 		if err == nil {
-			c.conn, c.reader = conn, bufio.NewReader(conn)
-			return ""
+			c.wire = wire
+			return true
 		}
-		c.records.wasRefused(err)
+		c.records.wasRefused(c.edge.name, from, err)
 		if !c.pause(50*time.Millisecond, 500*time.Millisecond) || time.Now().After(deadline) {
-			return err.Error()
+			return false
+		}
+		if c.roams {
+			c.edge = c.edges[c.random.IntN(len(c.edges))]
 		}
 	}
 }
 
 // try sends a request over the client's connection.
-func (c *soakClient) try(e soakExchange, path string) (answer *soakAnswer, answered bool, failure string) {
-	healthy := false
+func (c *soakClient) try(e soakExchange, path string) (answer *soakAnswer, answered bool, err error) {
 	defer func() {
-		if !healthy {
+		if err != nil {
 			c.close()
 		}
 	}()
-	_ = c.conn.SetDeadline(time.Now().Add(soakPatience)) // fails only if closed
-	var head strings.Builder
-	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\nX-Forwarded-For: %s\r\n", e.method, path, c.edge, c.address)
-	for i := 0; i < len(e.fields); i += 2 {
-		fmt.Fprintf(&head, "%s: %s\r\n", e.fields[i], e.fields[i+1])
-	}
+	message := soakMessage{method: e.method, path: path, fields: append([]string{"X-Forwarded-For", c.address}, e.fields...), body: e.body}
 	if len(c.cookies) > 0 {
 		var pairs []string
 		for name, value := range c.cookies {
 			pairs = append(pairs, name+"="+value)
 		}
-		fmt.Fprintf(&head, "Cookie: %s\r\n", strings.Join(pairs, "; "))
+		message.fields = append(message.fields, "Cookie", strings.Join(pairs, "; "))
 	}
-	if e.method != http.MethodGet {
-		fmt.Fprintf(&head, "Content-Length: %d\r\n", len(e.body))
+	if e.slowly {
+		message.pause = func() bool { return c.pause(50*time.Millisecond, 300*time.Millisecond) }
 	}
-	head.WriteString("\r\n")
-	// Even where it cannot be written to the end there may be an answer.
-	writeErr := c.write(head.String(), e.body, e.slowly)
-	response, err := http.ReadResponse(c.reader, &http.Request{Method: e.method})
-	for err == nil && response.StatusCode < 200 {
-		response, err = http.ReadResponse(c.reader, &http.Request{Method: e.method})
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), soakPatience)
+	defer cancel()
+	response, err := c.wire.send(ctx, message)
 	if err != nil {
-		return nil, false, fmt.Sprintf("%v, %v", err, writeErr)
+		return nil, false, err
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	body, err := e.read(response)
 	if err != nil {
-		return nil, true, fmt.Sprintf("status %d, and %v after %d bytes", response.StatusCode, err, len(body))
+		c.close() // to close the body would wait for its end
+		return nil, true, fmt.Errorf("status %d, and %w after %d bytes", response.StatusCode, err, len(body))
 	}
+	_ = response.Body.Close() // it is read to the end
 	if c.cookies != nil && response.StatusCode < 500 {
 		for _, cookie := range response.Cookies() {
 			c.cookies[cookie.Name] = cookie.Value
 		}
 	}
-	healthy = writeErr == nil && !response.Close
-	return &soakAnswer{response.StatusCode, response.Header, string(body)}, true, ""
+	return &soakAnswer{response.StatusCode, response.Header, string(body)}, true, nil
 }
 
-func (c *soakClient) write(head string, body []byte, slowly bool) error {
-	if _, err := io.WriteString(c.conn, head); err != nil {
-		return err
+// read reads an answer.
+func (e *soakExchange) read(response *http.Response) (body []byte, err error) {
+	if e.line == nil || response.StatusCode != http.StatusOK {
+		return io.ReadAll(response.Body)
 	}
-	for slowly && len(body) > 0 {
-		piece := body[:min(len(body), 300_000)]
-		body = body[len(piece):]
-		if _, err := c.conn.Write(piece); err != nil {
-			return err
+	for reader := bufio.NewReader(response.Body); ; {
+		line, err := reader.ReadString('\n')
+		body = append(body, line...)
+		switch {
+		case errors.Is(err, io.EOF):
+			return body, nil
+		case err != nil:
+			return body, err
+		case !e.line(strings.TrimSuffix(line, "\n")):
+			return body, errGivenUp
 		}
-		slowly = c.pause(50*time.Millisecond, 300*time.Millisecond)
 	}
-	_, err := c.conn.Write(body)
-	return err
 }
 
 func (c *soakClient) close() {
-	if c.conn != nil {
-		_ = c.conn.Close()
-		c.conn = nil
+	if c.wire != nil {
+		c.wire.close()
+		c.wire = nil
 	}
-}
-
-// isClosed reports whether the other side has closed a connection on which
-// nothing is awaited.
-func isClosed(conn net.Conn) bool {
-	raw, err := conn.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		return true
-	}
-	closed := true
-	_ = raw.Control(func(fd uintptr) {
-		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		closed = !errors.Is(err, syscall.EAGAIN)
-	})
-	return closed
 }
 
 // browse is a user of GraphStudio: logs in, works, and logs in again where the
@@ -220,6 +231,7 @@ func (c *soakClient) browse() {
 			c.newIdentity()
 			c.cookies, session = make(map[string]string), ""
 		}
+		c.roam()
 		if session == "" {
 			if session = c.logIn(); session == "" {
 				continue
@@ -304,96 +316,4 @@ func (c *soakClient) work() (status int) {
 		return 0
 	}
 	return answer.status
-}
-
-// query is a program that asks RESTPP.
-func (c *soakClient) query() {
-	defer c.close()
-	const most = 200_000
-	for c.pause(20*time.Millisecond, 400*time.Millisecond) {
-		e := soakExchange{kind: "query", service: tgnode.RESTPP, method: http.MethodGet}
-		expected := `"query":"social/qMARKER"`
-		switch size := 100 + c.random.IntN(most); c.random.IntN(6) {
-		case 0:
-			e.path = "/restpp/query/social/qMARKER?marker=MARKER"
-		case 1:
-			e.kind, e.path = "large query", fmt.Sprintf("/restpp/query/social/qMARKER?bytes=%d&marker=MARKER", size)
-			e.accepts = func(_ string, answer *soakAnswer) string {
-				if answer.status != http.StatusOK || len(answer.body) != size {
-					return fmt.Sprintf("want %d bytes, not %d", size, len(answer.body))
-				}
-				return ""
-			}
-		case 2:
-			e.kind, e.path, expected = "vertex", "/restpp/graph/social/vertices/person/MARKER?marker=MARKER", `/person/MARKER"`
-		case 3, 4: // which may break when it is done, and not answered yet
-			e.kind, e.path = "long query", fmt.Sprintf("/restpp/query/social/qMARKER?sleep=%.2f&marker=MARKER", 2*c.random.Float64())
-		case 5:
-			e.kind, e.method, e.path = "upsert", http.MethodPost, "/restpp/graph/social?marker=MARKER"
-			e.body = bytes.Repeat([]byte("x"), size/100)
-			expected = fmt.Sprintf(`"bytes":%d}`, len(e.body))
-		}
-		if e.accepts == nil {
-			e.accepts = func(marker string, answer *soakAnswer) string {
-				if want := strings.ReplaceAll(expected, "MARKER", marker); answer.status != http.StatusOK || !strings.Contains(answer.body, want) {
-					return "want " + want
-				}
-				return ""
-			}
-		}
-		c.exchange(e)
-	}
-}
-
-// stream is a GSQL client that runs commands whose output takes a while.
-func (c *soakClient) stream() {
-	defer c.close()
-	credentials := base64.StdEncoding.EncodeToString([]byte(c.user + ":" + tgnode.Password))
-	const lines = 12
-	for c.pause(100*time.Millisecond, time.Second) {
-		c.count++
-		word := fmt.Sprintf("w%d-%d", c.number, c.count)
-		c.exchange(soakExchange{
-			kind: "stream", service: tgnode.GSQL, method: http.MethodPost, path: "/gsqlserver/gsql/command?marker=MARKER",
-			fields: []string{"Authorization", "Basic " + credentials, "GSQL-Cookie", `{"graph":"","fromGsqlClient":true}`},
-			body:   fmt.Appendf(nil, "lines %d 100ms %s", lines, word),
-			accepts: func(_ string, answer *soakAnswer) string {
-				if answer.status != http.StatusOK {
-					return "unexpected status"
-				}
-				for i := range lines {
-					if !strings.Contains(answer.body, fmt.Sprintf("%s %d\n", word, i+1)) {
-						return fmt.Sprintf("no line %s %d", word, i+1)
-					}
-				}
-				_, session, _ := strings.Cut(answer.body, "__GSQL__COOKIES__,")
-				var fields struct{ Auth string }
-				if err := json.NewDecoder(strings.NewReader(session)).Decode(&fields); err != nil || fields.Auth != "Basic "+credentials {
-					return "another user's session"
-				}
-				if !strings.HasSuffix(answer.body, "__GSQL__RETURN__CODE__,0\n") {
-					return "no return code"
-				}
-				return ""
-			},
-		})
-	}
-}
-
-// upload loads files.
-func (c *soakClient) upload() {
-	defer c.close()
-	for c.pause(100*time.Millisecond, time.Second) {
-		size := 1000 + c.random.IntN(1_000_000)
-		c.exchange(soakExchange{
-			kind: "upload", service: tgnode.RESTPP, method: http.MethodPost, path: "/restpp/ddl/social?marker=MARKER",
-			body: bytes.Repeat([]byte("1"), size), slowly: true,
-			accepts: func(_ string, answer *soakAnswer) string {
-				if want := fmt.Sprintf(`"bytes":%d}`, size); answer.status != http.StatusOK || !strings.Contains(answer.body, want) {
-					return "want " + want
-				}
-				return ""
-			},
-		})
-	}
 }

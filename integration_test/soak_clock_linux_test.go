@@ -103,24 +103,25 @@ func buildJumping(t *testing.T) (binary string) {
 	return binary
 }
 
-// jump puts the edge's clock forward by up to the lifetime of its cookies, and back
+// jump puts one edge's clock forward by up to the lifetime of its cookies, and back
 // after a while. A reload has the edge look at it at once.
 func (s *soak) jump(random *rand.Rand) {
+	e := s.anyEdge(random)
 	ahead := time.Minute + upTo(random, 24*time.Hour-time.Minute)
 	for _, by := range []time.Duration{ahead, 0} {
 		if err := os.WriteFile(s.binary+".jump", []byte(strconv.FormatInt(int64(by/time.Second), 10)), 0o600); err != nil {
 			s.t.Error(err)
 			return
 		}
-		if err := s.edge.command.Process.Signal(syscall.SIGUSR2); err != nil {
+		if err := e.process.command.Process.Signal(syscall.SIGUSR2); err != nil {
 			s.t.Error(err)
 			return
 		}
 		eventually(s.t, fmt.Sprintf("the edge's clock is ahead by %s", by), func() bool {
-			off := s.clock() - by
+			off := e.clock() - by
 			return -5*time.Second < off && off < 5*time.Second
 		})
-		s.reload()
+		s.reload(e)
 		select {
 		case <-s.stop:
 		case <-time.After(time.Second + upTo(random, 2*time.Second)):
@@ -129,21 +130,21 @@ func (s *soak) jump(random *rand.Rand) {
 }
 
 // clock says by how much the edge's clock is ahead, as its answers show.
-func (s *soak) clock() time.Duration {
+func (e *soakEdge) clock() time.Duration {
 	request, err := http.NewRequest(http.MethodGet, "http://admin/config/", nil)
 	if err != nil {
-		s.t.Error(err)
+		e.t.Error(err)
 		return 0
 	}
-	response, err := s.admin.Do(request)
+	response, err := e.admin.Do(request)
 	if err != nil {
-		s.t.Error(err)
+		e.t.Error(err)
 		return 0
 	}
 	response.Body.Close()
 	date, err := http.ParseTime(response.Header.Get("Date"))
 	if err != nil {
-		s.t.Error(err)
+		e.t.Error(err)
 	}
 	return time.Until(date).Round(time.Second)
 }

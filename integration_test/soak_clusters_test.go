@@ -6,39 +6,54 @@ import (
 	"time"
 )
 
-// soakSwitch is a switch to the standby cluster and back: when each was ordered, and
-// when it was done.
-type soakSwitch struct{ began, ready, back, ended time.Time }
+// soakSwitch is an edge's switch to the standby cluster and back: when each was ordered,
+// and when this edge had done it.
+type soakSwitch struct {
+	edge                      string
+	began, ready, back, ended time.Time
+}
 
-// switchedIn reports whether the standby cluster may have been the active one at a
-// moment between these two.
-func (r *soakRecords) switchedIn(from, to time.Time) bool {
+// anyEdge stands for every edge, where a switch of any matters.
+const anyEdge = "any edge"
+
+// switchedIn reports whether the standby cluster may have been the active one of this
+// edge at a moment between these two.
+func (r *soakRecords) switchedIn(edge string, from, to time.Time) bool {
 	for _, s := range r.switches {
-		if !from.After(s.ended) && !to.Before(s.began) {
+		if (edge == anyEdge || edge == s.edge) && !from.After(s.ended) && !to.Before(s.began) {
 			return true
 		}
 	}
 	return false
 }
 
-// switchedFor reports whether the standby cluster was the active one all the time
-// between these two moments.
-func (r *soakRecords) switchedFor(from, to time.Time) bool {
+// switchedFor reports whether the standby cluster was the active one of this edge all
+// the time between these two moments.
+func (r *soakRecords) switchedFor(edge string, from, to time.Time) bool {
 	for _, s := range r.switches {
-		if from.After(s.ready) && to.Before(s.back) {
+		if edge == s.edge && from.After(s.ready) && to.Before(s.back) {
 			return true
 		}
 	}
 	return false
 }
 
-// active returns the nodes of the cluster that served in this time: of both, if both
-// did.
-func (r *soakRecords) active(from, to time.Time) []string {
+// isOff reports whether a node's cluster may not have been the active one of this edge
+// at a moment between these two.
+func (r *soakRecords) isOff(node, edge string, from, to time.Time) bool {
+	if node == r.standby {
+		return !r.switchedFor(edge, from, to)
+	}
+	return r.switchedIn(edge, from, to)
+}
+
+// active returns the nodes of the cluster that served at this edge in this time: of both,
+// if both did.
+func (r *soakRecords) active(edge string, from, to time.Time) []string {
 	switch {
-	case r.switchedFor(from, to):
+	case r.switchedFor(edge, from, to):
 		return []string{r.standby}
-	case r.switchedIn(from, to):
+	case r.switchedIn(edge, from, to):
 		return append(slices.Clip(r.nodes), r.standby)
 	}
 	return r.nodes
@@ -52,13 +67,13 @@ func (r *soakRecords) checkClusters() (breaches []string) {
 		if !found {
 			continue
 		}
-		wrong := r.switchedFor(request.start, a.Time)
+		wrong := r.switchedFor(request.edge, request.start, a.Time)
 		if a.node == r.standby {
-			wrong = !r.switchedIn(request.start, a.Time)
+			wrong = !r.switchedIn(request.edge, request.start, a.Time)
 		}
 		if wrong {
-			breaches = append(breaches, fmt.Sprintf("%s: request %s (%s), begun at %s, reached %s, whose cluster is not the active one",
-				a.Time.Format(soakTime), a.Marker, request.kind, request.start.Format(soakTime), a.node))
+			breaches = append(breaches, fmt.Sprintf("%s: request %s (%s), begun at %s by %s, reached %s, whose cluster is not the active one there",
+				a.Time.Format(soakTime), a.Marker, request.kind, request.start.Format(soakTime), request.edge, a.node))
 		}
 	}
 	return breaches

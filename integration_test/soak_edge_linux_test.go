@@ -8,36 +8,87 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"testing"
 	"time"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
-// edgeSize is what grows in an edge that leaks.
-type edgeSize struct {
-	goroutines int // those of kept connections to nodes left out
-	kept       int // connections to nodes
-	heap       int // bytes that live
+// soakEdges is how many edges share one storage.
+const soakEdges = 2
+
+// soakEdge is one of TestSoak's edges.
+type soakEdge struct {
+	t         *testing.T
+	name      string
+	binary    string
+	process   *process
+	plain     string       // its address for HTTP/1.1
+	secure    string       // and for HTTP/2 and 3
+	starts    atomic.Int64 // how often it was started
+	log       string       // whom it chose, and what it answered
+	caddyfile string
+	reloads   int
+	admin     *http.Client
+	nodes     []string // the addresses of all of them
+
+	before, after, most edgeSize
+	logged              int // lines of its log
 }
 
-func (s *soak) newEdge() {
+// newEdges starts the edges at once: none of them finds a key in the storage.
+func (s *soak) newEdges() {
 	s.t.Helper()
 	folder, err := os.MkdirTemp("", "edge") // the path of a socket must be short
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { os.RemoveAll(folder) })
-	socket := filepath.Join(folder, "admin")
-	s.storage, s.address = filepath.Join(folder, "storage"), freeAddress(s.t)
-	s.log = filepath.Join(folder, "access.log")
-	var addresses []string
+	s.storage = filepath.Join(folder, "storage")
+	var nodes, addresses []string
 	for _, m := range s.machines {
+		nodes = append(nodes, m.address)
+	}
+	for _, m := range s.allMachines() {
 		addresses = append(addresses, m.address)
 	}
-	options := strings.Replace(processOptions(s.storage), "admin off", "admin unix/"+socket, 1)
-	s.caddyfile = fmt.Sprintf(`%sservers {
+	pair, _, err := tgnode.SelfSigned("localhost")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	certificate, key := writePEM(s.t, pair.Certificates[0])
+	for number := range soakEdges {
+		e := &soakEdge{
+			t: s.t, name: fmt.Sprintf("edge%d", number), binary: s.binary, plain: freeAddress(s.t), secure: freeAddress(s.t),
+			log: filepath.Join(folder, fmt.Sprintf("access%d.log", number)),
+		}
+		socket := filepath.Join(folder, fmt.Sprintf("admin%d", number))
+		_, port, _ := net.SplitHostPort(e.secure)
+		e.caddyfile = fmt.Sprintf(soakCaddyfile, strings.Replace(processOptions(s.storage), "admin off", "admin unix/"+socket, 1),
+			soakBodyIdle, e.log, soakMaxBody, strings.Join(nodes, " "), s.standby.address, e.plain, port, certificate, key)
+		e.admin = &http.Client{Timeout: enough, Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", socket)
+			},
+		}}
+		e.nodes = addresses
+		s.edges = append(s.edges, e)
+		slices.Reverse(nodes) // the other has them in another order
+	}
+	for _, e := range s.edges {
+		e.start()
+	}
+	for _, e := range s.edges {
+		e.awaitStart()
+	}
+}
+
+const soakCaddyfile = `%sservers {
 		trusted_proxies static 127.0.0.0/8
 		timeouts {
 			read_body_idle %s
@@ -45,9 +96,16 @@ func (s *soak) newEdge() {
 	}
 	log {
 		level WARN
+		format filter {
+			# Caddy hides cookies and Authorization, and knows nothing of GSQL's.
+			request>headers>Gsql-Cookie delete
+			resp_headers>Set-Gsql-Cookie delete
+			resp_headers>Set-GSQL-Cookie delete
+			headers>Set-Gsql-Cookie delete
+		}
 	}
 }
-http://%s {
+(site) {
 	log {
 		output file %s {
 			roll_disabled
@@ -76,14 +134,22 @@ http://%s {
 		# generation 0
 	}
 }
-`, options, soakBodyIdle, s.address, s.log, soakMaxBody, strings.Join(addresses, " "), s.standby.address)
-	s.admin = &http.Client{Timeout: enough, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-	}}
-	s.startEdge()
+http://%s {
+	import site
+}
+https://localhost:%s {
+	tls %q %q
+	import site
+}
+`
+
+// start starts the edge's process, and returns before it listens.
+func (e *soakEdge) start() { e.process = startProcess(e.t, e.binary, e.caddyfile) }
+
+func (e *soakEdge) awaitStart() {
+	e.process.listening(e.plain)
+	e.process.listening(e.secure)
+	e.starts.Add(1)
 }
 
 // readLogs finds out where the requests that failed have been.
@@ -100,119 +166,96 @@ func (s *soak) readLogs() {
 			s.records.reached[marker] = append(s.records.reached[marker], m.name)
 		}
 	}
-	file, err := os.Open(s.log)
+	cut := 0
+	for _, e := range s.edges {
+		cut += s.readLog(e, failed, names)
+	}
+	if killed := s.dealt[soakEdgeKilled]; cut > killed {
+		s.t.Errorf("%d lines of the edges' logs are no entries, and they were killed %d times", cut, killed)
+	}
+}
+
+// readLog reads one edge's log, and returns how many of its lines were cut.
+func (s *soak) readLog(e *soakEdge, failed map[string]bool, names map[string]string) (cut int) {
+	file, err := os.Open(e.log)
 	if err != nil {
 		s.t.Error(err)
-		return
+		return 0
 	}
 	defer file.Close()
 	log, err := readSoakLog(file, failed, names)
 	if err != nil {
-		s.t.Error(err)
+		s.t.Errorf("%s: %v", e.name, err)
 	}
-	if killed := s.dealt[soakEdgeKilled]; log.cut > killed {
-		s.t.Errorf("%d lines of the edge's log are no entries, and it was killed %d times", log.cut, killed)
+	for marker, choice := range log.chosen {
+		s.records.chosen[marker] = choice
 	}
-	s.records.chosen, s.logged = log.chosen, log.lines
+	e.logged = log.lines
+	return log.cut
 }
 
 // jumps reports whether the run is long enough for an edge to be built for it.
 func (s *soak) jumps() bool { return *soakFor >= time.Minute }
 
-func (s *soak) startEdge() {
-	s.edge = startProcess(s.t, s.binary, s.caddyfile)
-	s.edge.listening(s.address)
-}
-
 // ask calls the admin endpoint.
-func (s *soak) ask(method, path, contentType, body string) (status int, answer string) {
+func (e *soakEdge) ask(method, path, contentType, body string) (status int, answer string) {
 	request, err := http.NewRequest(method, "http://admin"+path, strings.NewReader(body))
 	if err != nil {
-		s.t.Error(err)
+		e.t.Error(err)
 		return 0, ""
 	}
 	request.Header.Set("Content-Type", contentType)
-	response, err := s.admin.Do(request)
+	response, err := e.admin.Do(request)
 	if err != nil {
-		s.t.Errorf("asking the edge %s: %v", path, err)
+		e.t.Errorf("asking %s %s: %v", e.name, path, err)
 		return 0, ""
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
 	if err != nil {
-		s.t.Errorf("asking the edge %s: %v", path, err)
+		e.t.Errorf("asking %s %s: %v", e.name, path, err)
 	}
 	return response.StatusCode, string(content)
 }
 
-var (
-	profiledGroup = regexp.MustCompile(`(?m)^(\d+) @`)
-	liveHeap      = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
-)
-
-func (s *soak) size() (size edgeSize) {
-	_, profile := s.ask(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", "")
-	for group := range strings.SplitSeq(profile, "\n\n") {
-		// Connections to the nodes are kept for five minutes.
-		count := profiledGroup.FindStringSubmatch(group)
-		if count == nil {
-			continue
-		}
-		switch number, _ := strconv.Atoi(count[1]); {
-		case strings.Contains(group, "net/http.(*persistConn).readLoop"):
-			size.kept += number
-		case strings.Contains(group, "net/http.(*persistConn)"):
-		default:
-			size.goroutines += number
-		}
-	}
-	for range 2 { // the second collection frees what pools hold
-		_, profile = s.ask(http.MethodGet, "/debug/pprof/heap?gc=1&debug=1", "", "")
-	}
-	if heap := liveHeap.FindStringSubmatch(profile); heap != nil {
-		size.heap, _ = strconv.Atoi(heap[1])
-	}
-	return size
-}
-
-// warmUp makes a few requests of each kind, and returns the edge's size after
-// them.
-func (s *soak) warmUp() edgeSize {
+// warmUp makes a few requests of each kind, and notes the edges' size after them.
+func (s *soak) warmUp() {
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
-	for i := range 4 * len(s.machines) {
-		c := newSoakClient(s.records, 9000+i, s.address, stop, s.seed)
-		clients.Go([]func(){c.browse, c.query, c.stream, c.upload}[i%4])
+	lives := []func(*soakClient){(*soakClient).browse, (*soakClient).query, (*soakClient).stream, (*soakClient).upload, (*soakClient).submit, (*soakClient).converse}
+	for i := range 2 * len(lives) * len(s.machines) {
+		c := s.newClient(9000+i, stop)
+		c.version = 1 + i%3
+		clients.Go(func() { lives[i/3%len(lives)](c) })
 	}
 	time.Sleep(3 * time.Second) // as long as the others work
 	close(stop)
 	clients.Wait()
-	var size edgeSize
-	eventually(s.t, "the edge is at rest", func() bool {
-		last := size
-		size = s.size()
-		time.Sleep(200 * time.Millisecond)
-		return last.goroutines == size.goroutines
-	})
-	return size
+	for _, e := range s.edges {
+		eventually(s.t, e.name+" is at rest", func() bool {
+			last := e.before
+			e.before = e.size()
+			time.Sleep(200 * time.Millisecond)
+			return last.goroutines == e.before.goroutines
+		})
+	}
 }
 
-// coolDown waits until the edge is as small as before, give or take what may be
-// under way at a moment, and the tables that are made at the first need: of moved
-// clients, metrics, buffers. A connection to a node that is kept has two buffers of
-// 4 KiB, and what goes with them.
-func (s *soak) coolDown(before edgeSize) (after edgeSize) {
-	const goroutines, heap, heapOfConnection = 5, 6 << 20, 16 << 10
-	for deadline := time.Now().Add(enough); ; time.Sleep(200 * time.Millisecond) {
-		after = s.size()
-		if after.goroutines <= before.goroutines+goroutines && after.heap <= before.heap+heap+heapOfConnection*after.kept {
-			return after
-		}
-		if time.Now().After(deadline) {
-			s.t.Errorf("the edge has %d goroutines and %d bytes, and had %d and %d", after.goroutines, after.heap, before.goroutines, before.heap)
-			_, profile := s.ask(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", "")
-			s.t.Logf("%.10000s", profile)
-			return after
+// coolDown waits until each edge is as small as before.
+func (s *soak) coolDown() {
+	for _, e := range s.edges {
+		for deadline := time.Now().Add(enough); ; time.Sleep(200 * time.Millisecond) {
+			e.after = e.size()
+			larger := e.before.outgrown(e.after)
+			if larger == "" {
+				break
+			}
+			if time.Now().After(deadline) {
+				s.t.Errorf("%s has %s: %+v, and had %+v", e.name, larger, e.after, e.before)
+				_, profile := e.ask(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", "")
+				s.t.Logf("%.10000s", profile)
+				break
+			}
 		}
 	}
 }

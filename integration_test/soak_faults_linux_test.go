@@ -15,7 +15,7 @@ type soakFault struct {
 	services []tgnode.Service // that fail
 	// network is whether it needs a namespace, firewall whether iptables besides.
 	network, firewall bool
-	forgets           bool // with the process of the GUI its sessions go
+	forgets           bool // with the processes goes what they had in memory
 	least, most       time.Duration
 	begin, end        func(*soakMachine)
 }
@@ -48,6 +48,11 @@ func soakFaults() []soakFault {
 			name: "services restarted", services: allServices, forgets: true,
 			begin: func(m *soakMachine) { m.kill(allOfTheirs...) },
 			end:   func(m *soakMachine) { m.start(allOfTheirs...) },
+		},
+		{
+			name: "nginx killed", services: allServices, least: short, most: long,
+			begin: func(m *soakMachine) { m.kill("nginx") },
+			end:   func(m *soakMachine) { m.start("nginx") },
 		},
 		{
 			name: "nginx's workers killed", services: allServices,
@@ -95,7 +100,7 @@ func soakFaults() []soakFault {
 	for _, service := range allServices {
 		name := serviceNames[service]
 		faults = append(faults, soakFault{
-			name: name + " killed", services: []tgnode.Service{service}, forgets: service == tgnode.GUI, least: short, most: long,
+			name: name + " killed", services: []tgnode.Service{service}, forgets: true, least: short, most: long,
 			begin: func(m *soakMachine) { m.kill(name) },
 			end:   func(m *soakMachine) { m.start(name) },
 		})

@@ -23,29 +23,37 @@ var (
 )
 
 const (
-	soakSessions  = 200
-	soakQueries   = 10
-	soakStreams   = 6
-	soakUploads   = 3
-	soakMachines  = 3
-	soakSlowAfter = time.Second // when a service that answers is not up
+	soakSessions      = 200
+	soakQueries       = 10
+	soakStreams       = 5
+	soakUploads       = 5
+	soakSubmissions   = 10
+	soakConversations = 5
+	soakMachines      = 3
+	soakSlowAfter     = time.Second // when a service that answers is not up
 )
 
 // TestSoak lets three nodes fail in every way at random, while 200 users work and
-// programs stream, query and load, others do what no client should, and the operator
-// switches to a standby cluster and back. It checks what the edge owes to them, by
-// the journals of the nodes:
+// programs stream, query, load, talk and have queries run for later, by HTTP/1.1, 2 and
+// 3 and at two edges with one storage, others do what no client should, and the operator
+// drains, switches to a standby cluster and back, and restarts edges. It checks what the
+// edges owe to them, by the journals of the nodes:
 //
-//   - no session is served by a node that is not its own while its own is up;
+//   - no session is served by a node that is not its own while its own is up, by
+//     whichever edge it comes;
 //   - nothing that must not be repeated is carried out twice;
 //   - no client gets what is another's;
+//   - what only one node knows (an asynchronous query, a GSQL session with its dialogs)
+//     is asked of that node;
 //   - each request that fails is one whose node failed: the one that the edge chose
 //     last, by its own log;
-//   - nothing reaches a cluster that is not the active one;
-//   - afterwards the edge has as many goroutines and as much memory as before.
+//   - nothing reaches a cluster that is not the active one, and both edges soon agree
+//     on which one that is;
+//   - afterwards the edges have as many goroutines and open files, and as much memory, as
+//     before.
 //
 // What counts as failing, and for how long, is in soakSpan and soakRecovery. In runs of
-// a minute and more the edge's clock jumps as well.
+// a minute and more an edge's clock jumps as well.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while: left out with -short")
@@ -84,8 +92,8 @@ func TestSoak(t *testing.T) {
 	if s.jumps() {
 		s.binary = buildJumping(t)
 	}
-	s.newEdge()
-	before := s.warmUp()
+	s.newEdges()
+	s.warmUp()
 	watching := s.watch()
 	var clients, faults sync.WaitGroup
 	s.startClients(&clients)
@@ -96,12 +104,12 @@ func TestSoak(t *testing.T) {
 	over := make(chan struct{})
 	time.AfterFunc(*soakFor, func() { close(over) })
 	faults.Go(func() { s.failMachines(over) })
-	faults.Go(func() { s.troubleEdge(over) })
+	faults.Go(func() { s.troubleEdges(over) })
 	faults.Wait()
 	close(s.stop)
 	clients.Wait()
 	watching.Wait()
-	after := s.coolDown(before)
+	s.coolDown()
 	s.readLogs()
 	breaches := s.records.check()
 	for i, breach := range breaches {
@@ -111,11 +119,13 @@ func TestSoak(t *testing.T) {
 		}
 		t.Error(breach)
 	}
-	s.report(before, after)
+	s.report()
 	if t.Failed() {
 		t.Logf("to do it again: -soak %s -soak.seed %d", *soakFor, s.seed)
-		if strings.Contains(s.edge.output.String(), "panic") {
-			t.Errorf("the edge: %.2000s", s.edge.output)
+		for _, e := range s.edges {
+			if strings.Contains(e.process.output.String(), "panic") {
+				t.Errorf("%s: %.2000s", e.name, e.process.output)
+			}
 		}
 	}
 }
@@ -130,27 +140,28 @@ type soak struct {
 
 	noNetwork, noFirewall string // why some faults cannot be made
 
-	binary    string // of the edge
-	edge      *process
-	address   string
-	storage   string
-	log       string // whom the edge chose, and what it answered
-	caddyfile string
-	admin     *http.Client
-	restarts  int
-	most      edgeSize
-	logged    int // lines of the edge's log
+	binary  string // of the edges
+	edges   []*soakEdge
+	storage string // that they share
 
 	mu    sync.Mutex
 	dealt map[string]int
 	fates []string
 }
 
+// newClient returns a client that begins at one of the edges. Of five, three speak
+// HTTP/1.1, one HTTP/2 and one HTTP/3.
+func (s *soak) newClient(number int, stop <-chan struct{}) *soakClient {
+	c := newSoakClient(s.records, number, s.edges, stop, s.seed)
+	c.version = max(1, number%5-1)
+	return c
+}
+
 func (s *soak) startClients(clients *sync.WaitGroup) {
 	number := 0
 	start := func(count int, life func(*soakClient)) {
 		for range count {
-			c := newSoakClient(s.records, number, s.address, s.stop, s.seed)
+			c := s.newClient(number, s.stop)
 			number++
 			clients.Go(func() { life(c) })
 		}
@@ -159,6 +170,8 @@ func (s *soak) startClients(clients *sync.WaitGroup) {
 	start(soakQueries, (*soakClient).query)
 	start(soakStreams, (*soakClient).stream)
 	start(soakUploads, (*soakClient).upload)
+	start(soakSubmissions, (*soakClient).submit)
+	start(soakConversations, (*soakClient).converse)
 	eventually(s.t, "all users are logged in", func() bool {
 		s.records.mu.Lock()
 		defer s.records.mu.Unlock()

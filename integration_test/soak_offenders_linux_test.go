@@ -104,7 +104,7 @@ func (o *soakOffender) commit(offence soakOffence) (done bool) {
 // startOffenders has clients do wrong until the run is over.
 func (s *soak) startOffenders(clients *sync.WaitGroup) {
 	for number := range soakOffenders {
-		o := &soakOffender{edge: s.address, random: rand.New(rand.NewPCG(s.seed, uint64(5000+number)))}
+		o := &soakOffender{edge: s.edges[number%len(s.edges)].plain, random: rand.New(rand.NewPCG(s.seed, uint64(5000+number)))}
 		clients.Go(func() {
 			for {
 				select {

@@ -23,6 +23,11 @@ type soakRequest struct {
 	start, end time.Time
 	failure    string // "" if it was answered as it should be
 	answered   bool   // at least the head of an answer came
+	edge       string // which it went through
+	// of is the marker of the request that began what only one node knows, "" where there
+	// is none, and forgot whether the answer says that nobody knows it.
+	of     string
+	forgot bool
 }
 
 // soakChoice is what the edge's log says of a request.
@@ -38,10 +43,11 @@ type soakArrival struct {
 	tgnode.Entry
 }
 
-// soakRefusal is a connection that the edge did not take.
+// soakRefusal is a connection that an edge did not take.
 type soakRefusal struct {
-	at  time.Time
-	err error
+	edge     string
+	from, to time.Time
+	err      error
 }
 
 // soakSpan is a time in which services of a node need not serve. It begins right
@@ -55,7 +61,7 @@ type soakSpan struct {
 	from, to time.Time
 	what     string
 	made     bool // it is a fault that was made
-	forgets  bool // of the GUI's sessions none is left
+	forgets  bool // what the services had in memory is gone: sessions, asynchronous queries
 }
 
 // soakRecords are what a run leaves behind, for its invariants to be checked.
@@ -66,14 +72,16 @@ type soakRecords struct {
 	mu       sync.Mutex
 	requests []soakRequest
 	arrivals []soakArrival
-	logins   map[string]string // marker of the login, by session
+	// executions are those arrivals at which something was done, by marker.
+	executions map[string][]soakArrival
+	logins     map[string]string // marker of the login, by session
 	// Of the requests that failed, by their markers: the nodes whose nginx answered
 	// them, and what the edge says.
 	reached map[string][]string
 	chosen  map[string]soakChoice
 	spans   []soakSpan
-	// down is when the edge itself did not serve, reloads when it changed its
-	// configuration.
+	// down is when an edge itself did not serve, reloads when it changed its
+	// configuration. Their node is the edge.
 	down, reloads []soakSpan
 	refused       []soakRefusal
 	switches      []soakSwitch
@@ -115,10 +123,10 @@ func (r *soakRecords) ended(request soakRequest) {
 	r.requests = append(r.requests, request)
 }
 
-func (r *soakRecords) wasRefused(err error) {
+func (r *soakRecords) wasRefused(edge string, from time.Time, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refused = append(r.refused, soakRefusal{time.Now(), err})
+	r.refused = append(r.refused, soakRefusal{edge, from, time.Now(), err})
 }
 
 func (r *soakRecords) loggedIn(session, marker string) {
@@ -133,10 +141,10 @@ func (r *soakRecords) span(span soakSpan) {
 	r.spans = append(r.spans, span)
 }
 
-func (r *soakRecords) edgeSpan(list *[]soakSpan, what string, from, to time.Time) {
+func (r *soakRecords) edgeSpan(list *[]soakSpan, edge, what string, from, to time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*list = append(*list, soakSpan{what: what, from: from, to: to})
+	*list = append(*list, soakSpan{node: edge, what: what, from: from, to: to})
 }
 
 func (r *soakRecords) switched(change soakSwitch) {
@@ -167,78 +175,12 @@ const (
 	soakRecovery = 5 * time.Second
 	// soakTCP is that for a request which was under way in the fault.
 	soakTCP = 20 * time.Second
-	// soakEdgeRecovery is how long after a reload or a start of the edge its
-	// clients may find a connection closed: the old server closes those that are
-	// idle, and the kernel resets those that its listener had not accepted.
+	// soakEdgeRecovery is how long after a reload of an edge its clients may find a
+	// connection closed: the old server closes those that are idle, and the kernel
+	// resets those that its listener had not accepted. A restart has nothing of the
+	// kind: when the new process listens, the old one is gone.
 	soakEdgeRecovery = 2 * time.Second
 )
-
-// soakTimeline are spans of time, in order and apart from each other.
-type soakTimeline []soakSpan
-
-// newSoakTimeline joins the spans that count, each of them longer by after.
-func newSoakTimeline(spans []soakSpan, after time.Duration, counts func(soakSpan) bool) (line soakTimeline) {
-	for _, s := range spans {
-		if counts(s) {
-			line = append(line, soakSpan{from: s.from, to: s.to.Add(after)})
-		}
-	}
-	slices.SortFunc(line, func(a, b soakSpan) int { return a.from.Compare(b.from) })
-	joined := line[:0]
-	for _, s := range line {
-		if last := len(joined) - 1; last >= 0 && !s.from.After(joined[last].to) {
-			if s.to.After(joined[last].to) {
-				joined[last].to = s.to
-			}
-			continue
-		}
-		joined = append(joined, s)
-	}
-	return joined
-}
-
-// overlaps reports whether one of the spans has a moment in common with the time
-// between these two.
-func (l soakTimeline) overlaps(from, to time.Time) bool {
-	i, _ := slices.BinarySearchFunc(l, from, func(s soakSpan, from time.Time) int { return s.to.Compare(from) })
-	return i < len(l) && !l[i].from.After(to)
-}
-
-// soakFailures are the times in which something need not have served.
-type soakFailures struct {
-	services      map[string]map[tgnode.Service]soakTimeline // by node
-	sessions      map[string]soakTimeline                    // in which a node's GUI forgot them
-	down, reloads soakTimeline
-}
-
-func (r *soakRecords) failures() (f soakFailures) {
-	f.services, f.sessions = make(map[string]map[tgnode.Service]soakTimeline), make(map[string]soakTimeline)
-	for _, node := range append(slices.Clip(r.nodes), r.standby) {
-		f.services[node] = make(map[tgnode.Service]soakTimeline)
-		for _, service := range allServices {
-			f.services[node][service] = newSoakTimeline(r.spans, 0, func(s soakSpan) bool {
-				return s.node == node && slices.Contains(s.services, service)
-			})
-		}
-		f.sessions[node] = newSoakTimeline(r.spans, 0, func(s soakSpan) bool { return s.node == node && s.forgets })
-	}
-	every := func(soakSpan) bool { return true }
-	f.down = newSoakTimeline(r.down, soakEdgeRecovery, every)
-	f.reloads = newSoakTimeline(r.reloads, soakEdgeRecovery, every)
-	return f
-}
-
-// fails reports whether one of these nodes was in a span of this service's between
-// two moments.
-func (f soakFailures) fails(nodes []string, service tgnode.Service, from, to time.Time) bool {
-	return slices.ContainsFunc(nodes, func(node string) bool { return f.services[node][service].overlaps(from, to) })
-}
-
-// allFail reports whether each of these nodes was in a span of this service's between
-// two moments.
-func (f soakFailures) allFail(nodes []string, service tgnode.Service, from, to time.Time) bool {
-	return !slices.ContainsFunc(nodes, func(node string) bool { return !f.services[node][service].overlaps(from, to) })
-}
 
 // check returns every breach of the invariants.
 func (r *soakRecords) check() []string {
@@ -247,10 +189,17 @@ func (r *soakRecords) check() []string {
 	breaches := slices.Clone(r.breaches)
 	slices.SortStableFunc(r.arrivals, func(a, b soakArrival) int { return a.Time.Compare(b.Time) })
 	slices.SortFunc(r.requests, func(a, b soakRequest) int { return cmp.Compare(a.marker, b.marker) })
+	r.executions = make(map[string][]soakArrival)
+	for _, a := range r.arrivals {
+		if a.Executed != tgnode.Read {
+			r.executions[a.Marker] = append(r.executions[a.Marker], a)
+		}
+	}
 	failures := r.failures()
 	breaches = append(breaches, r.checkSessions(failures)...)
 	breaches = append(breaches, r.checkExecutions()...)
 	breaches = append(breaches, r.checkClusters()...)
+	breaches = append(breaches, r.checkHolders(failures)...)
 	return append(breaches, r.checkFailures(failures)...)
 }
 
@@ -294,14 +243,14 @@ func (r *soakRecords) checkSessions(failures soakFailures) (breaches []string) {
 			if request, found := r.request(login); found {
 				loggedIn = request.start
 			}
-			if (home.node == r.standby) != (a.node == r.standby) && r.switchedIn(loggedIn, a.Time) {
+			if (home.node == r.standby) != (a.node == r.standby) && r.switchedIn(anyEdge, loggedIn, a.Time) {
 				continue
 			}
 			if !failures.fails([]string{home.node}, tgnode.GUI, began.Add(-soakRecovery), a.Time) {
 				breaches = append(breaches, fmt.Sprintf("%s: the session of %s, begun by %s, went to %s by request %s, while %[2]s was up",
 					a.Time.Format(soakTime), home.node, login, a.node, a.Marker))
 			}
-		case !a.Known && !failures.sessions[home.node].overlaps(home.Time, a.Time):
+		case !a.Known && !failures.forgets[home.node][tgnode.GUI].overlaps(home.Time, a.Time):
 			breaches = append(breaches, fmt.Sprintf("%s: %s forgot the session begun by %s at %s without a reason",
 				a.Time.Format(soakTime), home.node, login, home.Time.Format(soakTime)))
 		}
@@ -314,24 +263,14 @@ const soakTime = "15:04:05.000"
 // checkExecutions: nothing that must not be repeated is carried out twice, at two
 // nodes or at one.
 func (r *soakRecords) checkExecutions() (breaches []string) {
-	first := make(map[string]int) // of the arrivals, by marker
-	again := make(map[string][]string)
-	describe := func(a soakArrival) string { return a.node + " at " + a.Time.Format(soakTime) }
-	for i, a := range r.arrivals {
-		if a.Executed == tgnode.Read {
+	for marker, executions := range r.executions {
+		if len(executions) < 2 {
 			continue
 		}
-		before, done := first[a.Marker]
-		if !done {
-			first[a.Marker] = i
-			continue
+		var times []string
+		for _, a := range executions {
+			times = append(times, a.node+" at "+a.Time.Format(soakTime))
 		}
-		if again[a.Marker] == nil {
-			again[a.Marker] = []string{describe(r.arrivals[before])}
-		}
-		again[a.Marker] = append(again[a.Marker], describe(a))
-	}
-	for marker, times := range again {
 		request, _ := r.request(marker)
 		breaches = append(breaches, fmt.Sprintf("request %s (%s) was carried out %d times: %v", marker, request.kind, len(times), times))
 	}
@@ -371,19 +310,22 @@ func (r *soakRecords) checkFailures(failures soakFailures) (breaches []string) {
 		// The listener of a reload is there before the old one goes, so that nobody
 		// is refused; but the kernel resets whom the old one had not accepted, and
 		// some of those still dial.
-		if failures.down.overlaps(refusal.at, refusal.at) ||
-			errors.Is(refusal.err, syscall.ECONNRESET) && failures.reloads.overlaps(refusal.at, refusal.at) {
+		if failures.down[refusal.edge].overlaps(refusal.from, refusal.to) ||
+			errors.Is(refusal.err, syscall.ECONNRESET) && failures.reloads[refusal.edge].overlaps(refusal.from, refusal.to) {
 			continue
 		}
-		breaches = append(breaches, fmt.Sprintf("the edge took no connection at %s: %v", refusal.at.Format(soakTime), refusal.err))
+		breaches = append(breaches, fmt.Sprintf("%s took no connection from %s to %s: %v",
+			refusal.edge, refusal.from.Format(soakTime), refusal.to.Format(soakTime), refusal.err))
 	}
 	return breaches
 }
 
-// excuse says why a request may have failed, "" if there is no reason. While the
+// excuse says why a request may have failed, "" if there is no reason. While its
 // edge itself is not there anything may fail, and around a reload a connection that
 // brings no answer. Else it is a matter of nodes:
 //
+//   - of the one that alone knows what the request is about, where the edge says by 503
+//     that it cannot be asked;
 //   - of every node, where the edge says that there is none left, by 503, which the
 //     nodes here never say;
 //   - of the last one that the edge has chosen, for its answer was the last;
@@ -399,12 +341,14 @@ func (r *soakRecords) excuse(request soakRequest, reached []string, failures soa
 	from := request.start.Add(-before)
 	choice := r.chosen[request.marker]
 	switch {
-	case failures.down.overlaps(request.start, request.end):
+	case failures.down[request.edge].overlaps(request.start, request.end):
 		return "the edge was down"
-	case !request.answered && failures.reloads.overlaps(request.start, request.end):
+	case !request.answered && failures.reloads[request.edge].overlaps(request.start, request.end):
 		return "the edge was reloaded"
+	case choice.status == http.StatusServiceUnavailable && r.holderFailed(request, from, failures):
+		return "the node that alone knows it failed"
 	case choice.status == http.StatusServiceUnavailable:
-		if failures.allFail(r.active(from, request.end), request.service, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
+		if failures.allFail(r.active(request.edge, from, request.end), request.service, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
 			return "every node failed"
 		}
 	case choice.node != "":

@@ -12,7 +12,7 @@ import (
 )
 
 // report logs the figures.
-func (s *soak) report(before, after edgeSize) {
+func (s *soak) report() {
 	s.records.mu.Lock()
 	defer s.records.mu.Unlock()
 	var out bytes.Buffer
@@ -63,7 +63,10 @@ func (s *soak) report(before, after edgeSize) {
 	for _, excuse := range slices.Sorted(maps.Keys(s.records.excuses)) {
 		fmt.Fprintf(&out, "%8d %s\n", s.records.excuses[excuse], excuse)
 	}
-	executed, watched := 0, time.Duration(0)
+	executed, logged, watched := 0, 0, time.Duration(0)
+	for _, e := range s.edges {
+		logged += e.logged
+	}
 	for _, a := range s.records.arrivals {
 		if a.Executed != tgnode.Read {
 			executed++
@@ -83,11 +86,12 @@ func (s *soak) report(before, after edgeSize) {
 			watched += span.to.Sub(span.from)
 		}
 	}
-	fmt.Fprintf(&out, "\n%d sessions; %d entries in the nodes' journals, %d of them executions; %d in the edge's log\n",
-		len(s.records.logins), len(s.records.arrivals), executed, s.logged)
+	fmt.Fprintf(&out, "\n%d sessions; %d entries in the nodes' journals, %d of them executions; %d in the edges' logs\n",
+		len(s.records.logins), len(s.records.arrivals), executed, logged)
 	fmt.Fprintf(&out, "services that were slow without a fault: %s in all\n", watched.Round(time.Millisecond))
-	fmt.Fprintf(&out, "the edge at rest: %d goroutines, %d KiB; afterwards %d, %d KiB, %d connections kept; most seen %d, %d KiB\n",
-		before.goroutines, before.heap>>10, after.goroutines, after.heap>>10, after.kept, s.most.goroutines, s.most.heap>>10)
+	for _, e := range s.edges {
+		fmt.Fprintf(&out, "%s at rest: %s; afterwards %s; most seen %s\n", e.name, e.before, e.after, e.most)
+	}
 	fmt.Fprintf(&out, "\nwhat was made to fail, and until all was well again:\n")
 	slices.Sort(s.fates)
 	for _, fate := range s.fates {

@@ -45,7 +45,9 @@ func runService(settings string) {
 	}
 	var mu sync.Mutex
 	journal := os.NewFile(3, "journal")
-	node, err := tgnode.NewCluster().Start(tgnode.Options{
+	cluster := tgnode.NewCluster()
+	cluster.CountFrom(firstID(process.Node, time.Now()))
+	node, err := cluster.Start(tgnode.Options{
 		Name: process.Node, Address: process.Listen, NoRecord: true,
 		Journal: func(entry tgnode.Entry) {
 			if entry.Marker == "" {
@@ -78,6 +80,13 @@ func runService(settings string) {
 			node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Close})
 		}
 	}
+}
+
+// firstID is where a node's process begins to count its sessions and queries: no other
+// node, and no other process of this one, gives out the same ids.
+func firstID(node string, now time.Time) int64 {
+	number, _ := strconv.ParseInt(strings.TrimPrefix(node, "m"), 10, 64)
+	return number*1e10 + now.UnixMilli()/100%1e8*100 // a thousand a second
 }
 
 // formatEntry writes an entry of a journal as a line.

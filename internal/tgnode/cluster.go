@@ -28,6 +28,10 @@ func NewCluster() *Cluster {
 	return &Cluster{ledger: newLedger()}
 }
 
+// CountFrom has the next asynchronous query, GSQL session or dialog be the one after this
+// number: clusters in several processes can tell theirs apart.
+func (c *Cluster) CountFrom(number int64) { c.sequence.Store(number) }
+
 // Ledger returns the list of what the nodes executed.
 func (c *Cluster) Ledger() *Ledger { return c.ledger }
 
