@@ -174,6 +174,21 @@ func TestAFailedConnectionIsAFailure(t *testing.T) {
 	}
 }
 
+func TestTheHeaderOfAProbesAnswerIsShort(t *testing.T) {
+	const pong = `{"error":false,"message":"pong"}`
+	_, nodes := startCluster(t, 3)
+	for i, more := range []string{strings.Repeat("X: x\r\n", 90), strings.Repeat("X: x\r\n", 101), "X: " + strings.Repeat("x", 65<<10) + "\r\n"} {
+		nodes[i].SetFault(tgnode.GUI, tgnode.Fault{
+			Mode: tgnode.Raw, Path: "/api/ping", Body: fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n%s", len(pong), more, pong),
+		})
+	}
+	e := newEdge(t)
+	e.load(withMetrics(cluster(nodes, quick)))
+	e.waitForVerdict(nodes[0], tgnode.GUI, 1)
+	e.waitForVerdict(nodes[1], tgnode.GUI, 0)
+	e.waitForVerdict(nodes[2], tgnode.GUI, 0)
+}
+
 // A certificate that nobody trusts is read all the same, to say what is wrong with it.
 func TestACertificateSaysLittleInTheLogAndTheStatus(t *testing.T) {
 	config, _, err := tgnode.SelfSigned("m1\x1b[2J\r\nnode is up", strings.Repeat("all is well, ", 3000))

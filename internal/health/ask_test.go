@@ -65,6 +65,25 @@ func TestAnAnswerIsReadUpToItsLimit(t *testing.T) {
 	}
 }
 
+// endless is a body without an end, and knows how much of it was read.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	e.read += len(p)
+	if e.read > 1<<30 {
+		return 0, io.EOF
+	}
+	return len(p), nil
+}
+
+func TestNoMoreOfAnAnswerIsReadThanCounts(t *testing.T) {
+	body := new(endless)
+	answer := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body)}
+	if err := Read(t.Context(), service.GUI, answer, time.Second); !errors.Is(err, ErrTooLong) || body.read > 2*MostBody {
+		t.Errorf("%v, after %d bytes", err, body.read)
+	}
+}
+
 func TestAFailureIsToldInPlainWords(t *testing.T) {
 	over, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
