@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
@@ -170,5 +171,54 @@ func TestAFailedConnectionIsAFailure(t *testing.T) {
 				e.waitForVerdict(nodes[0], service, 1)
 			}
 		})
+	}
+}
+
+func TestTheHeaderOfAProbesAnswerIsShort(t *testing.T) {
+	const pong = `{"error":false,"message":"pong"}`
+	_, nodes := startCluster(t, 3)
+	for i, more := range []string{strings.Repeat("X: x\r\n", 90), strings.Repeat("X: x\r\n", 101), "X: " + strings.Repeat("x", 65<<10) + "\r\n"} {
+		nodes[i].SetFault(tgnode.GUI, tgnode.Fault{
+			Mode: tgnode.Raw, Path: "/api/ping", Body: fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n%s", len(pong), more, pong),
+		})
+	}
+	e := newEdge(t)
+	e.load(withMetrics(cluster(nodes, quick)))
+	e.waitForVerdict(nodes[0], tgnode.GUI, 1)
+	e.waitForVerdict(nodes[1], tgnode.GUI, 0)
+	e.waitForVerdict(nodes[2], tgnode.GUI, 0)
+}
+
+// A certificate that nobody trusts is read all the same, to say what is wrong with it.
+func TestACertificateSaysLittleInTheLogAndTheStatus(t *testing.T) {
+	config, _, err := tgnode.SelfSigned("m1\x1b[2J\r\nnode is up", strings.Repeat("all is well, ", 3000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster := tgnode.NewCluster()
+	t.Cleanup(cluster.Close)
+	node, err := cluster.Start(tgnode.Options{TLS: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, a := newAdminEdge(t)
+	e.load("tigergraph https://" + node.Addr() + " {\n" + quick + "\n}")
+	var said string
+	eventually(t, "the node is down", func() bool {
+		gui := a.node(node.Addr()).Services["gui"]
+		said = gui.LastError
+		return gui.Verdict == "down"
+	})
+	if !strings.Contains(said, "certificate") || len(said) > 500 || strings.ContainsFunc(said, unicode.IsControl) {
+		t.Errorf("%d bytes: %.700q", len(said), said)
+	}
+	lines := e.logs("node is down")
+	if len(lines) == 0 {
+		t.Error("the log has nothing of it")
+	}
+	for _, line := range lines {
+		if len(line) > 1500 || strings.Contains(line, `\u001b`) || strings.Contains(line, `\n`) {
+			t.Errorf("%d bytes: %.2000s", len(line), line)
+		}
 	}
 }

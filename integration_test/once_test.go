@@ -89,6 +89,8 @@ func mark(target, marker string) string {
 	return target + "?marker=" + marker
 }
 
+const asDirective = "by the directive's defaults" // of retries
+
 func TestWhatMayHaveBeenDoneIsNeverDoneTwice(t *testing.T) {
 	for _, front := range []struct{ name, more, transport string }{
 		{"as it is", "", "http"},
@@ -96,14 +98,13 @@ func TestWhatMayHaveBeenDoneIsNeverDoneTwice(t *testing.T) {
 		{"with an idempotency key of the proxy's own", "header_up Idempotency-Key {http.request.uuid}", "http"},
 		{"with our transport", "", "tigergraph"},
 		{"with our transport and a key", "header_up Idempotency-Key {http.request.uuid}", "tigergraph"},
+		{asDirective, "", "tigergraph"},
 	} {
 		t.Run(front.name, func(t *testing.T) {
-			cluster, nodes := startCluster(t, 3)
+			ledger, nodes := startCluster(t, 3)
 			for _, mode := range []tgnode.Mode{tgnode.Reset, tgnode.Close} {
 				for _, connection := range []tgnode.ConnectionKind{tgnode.Fresh, tgnode.Reused} {
-					// To keep none is something else than to switch keeping off: that
-					// would be Go's client whatever the transport.
-					idle := 32
+					idle := 32 // To keep none is not to switch keeping off, which is Go's client's alone.
 					if connection == tgnode.Fresh {
 						idle = -1
 					}
@@ -112,7 +113,11 @@ func TestWhatMayHaveBeenDoneIsNeverDoneTwice(t *testing.T) {
 						node.ClearFaults()
 					}
 					e := newEdge(t)
-					e.load(retrying(nodes, more))
+					site := retrying(nodes, more)
+					if front.name == asDirective {
+						site = cluster(nodes, "health_check off\n"+more)
+					}
+					e.load(site)
 					b := e.newBrowser(2)
 					b.login()
 					for i, act := range acts {
@@ -130,7 +135,7 @@ func TestWhatMayHaveBeenDoneIsNeverDoneTwice(t *testing.T) {
 						if a.StatusCode != http.StatusBadGateway {
 							t.Errorf("%s: %s %s: status %d, want 502", marker, act.method, act.target, a.StatusCode)
 						}
-						if times := cluster.Ledger().CountMarker(marker); times != 1 {
+						if times := ledger.Ledger().CountMarker(marker); times != 1 {
 							t.Errorf("%s: %s %s %q was executed %d times", marker, act.method, act.target, act.fields, times)
 						}
 					}

@@ -190,3 +190,16 @@ func TestANodeThatLeftIsNotSearched(t *testing.T) {
 		t.Errorf("a node that has left was asked %d times", count)
 	}
 }
+
+func TestAStandbyIsNotSearched(t *testing.T) {
+	_, nodes := startCluster(t, 4)
+	e := newEdge(t)
+	e.load(withStandby(nodes, ""))
+	e.newBrowser(2).get("/restpp/query_status?requestid=unknown", "Authorization", "Bearer secret")
+	if count := searches(nodes[:2]); count < 2 {
+		t.Errorf("the cluster got %d searches", count)
+	}
+	if count := searches(nodes[2:]); count != 0 {
+		t.Errorf("the standby got %d searches, with the client's credentials", count)
+	}
+}

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -208,5 +209,55 @@ func TestANodeCannotSayWhereItsClientsBelong(t *testing.T) {
 	}
 	if other, _ := second.cookie("TigerGraphNodes"); other != "another" {
 		t.Errorf("the node's own cookie is lost in %q", second.Header["Set-Cookie"])
+	}
+}
+
+// Caddy's own logs are another matter.
+func TestThePluginLogsNothingOfAClient(t *testing.T) {
+	const key = "key-secret-of-the-cookies"
+	_, nodes := startCluster(t, 3)
+	e := newEdge(t)
+	e.globals = strings.Replace(e.globals, "level INFO", "level DEBUG", 1)
+	e.load(cluster(nodes, quick+"\ncookie {\nsecret "+key+"\n}"))
+	b := e.newBrowser(2)
+	home := named(t, nodes, b.login())
+	secrets := []string{key, b.ourCookie(), "authorization-secret", "session-secret", "body-secret", "query-secret", "app-secret"}
+	ask := func() {
+		for _, target := range []string{
+			"/api/auth/whoami", "/restpp/query/social/q?secret=query-secret", "/restpp/query_status?requestid=unknown&secret=query-secret",
+			"/gsqlserver/gsql/command", "/gsql/v1/schema?secret=query-secret",
+		} {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				_, _ = b.try(method, target, []byte("body-secret"), "Authorization", "Bearer authorization-secret",
+					"GSQL-Cookie", `{"id":"session-secret"}`, "Cookie", "TigerGraphApp=app-secret; TigerGraphNode="+b.ourCookie(), "GSQL-ASYNC", "true")
+			}
+		}
+	}
+	ask()
+	for _, mode := range []tgnode.Mode{tgnode.Reset, tgnode.Dead, tgnode.Cut} {
+		home.SetFault(tgnode.All, tgnode.Fault{Mode: mode})
+		ask()
+	}
+	eventually(t, "the node is down", func() bool { return len(e.logs("node is down")) > 0 })
+	ask()
+	e.load(cluster(nodes, quick+"\ncookie {\nsecret "+key+"\n}\nheader_up X-Reload 1"))
+	ask()
+	ours := linesWith(e.logs(`"logger":"`), "tigergraph")
+	if len(ours) == 0 {
+		t.Error("the plugin logs nothing")
+	}
+	for _, line := range ours {
+		var entry struct{ Logger string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if !strings.Contains(entry.Logger, "tigergraph") {
+			continue
+		}
+		for _, secret := range secrets {
+			if strings.Contains(line, secret) {
+				t.Errorf("the log shows the %s: %.1000s", secret, line)
+			}
+		}
 	}
 }

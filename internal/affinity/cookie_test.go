@@ -66,7 +66,7 @@ func TestCutCookieOfManyTakesLinearTime(t *testing.T) {
 }
 
 func FuzzCutCookie(f *testing.F) {
-	for _, seed := range []string{"", "T=x", "a=1; T=x; b=2", ";;T=;", "T", "T=\"", `{"a":"; T=x"}`} {
+	for _, seed := range []string{"", "T=x", "a=1; T=x; b=2", ";;T=;", "T", "T=\"", `{"a":"; T=x"}`, "T=x; a=1; T=y; b=2;T=z"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, line string) {

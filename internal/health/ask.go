@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -65,25 +66,43 @@ func Explain(ctx context.Context, err error, limit time.Duration) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return TimeoutError{Limit: limit}
 	}
-	// What is wrong with a certificate may be said; of an answer, errors quote
-	// what they found.
+	// What is wrong with a certificate may be said, with the names that are in it; of an
+	// answer, errors quote what they found.
 	var certificate *tls.CertificateVerificationError
 	text := err.Error()
 	if !errors.As(err, &certificate) && (strings.Contains(text, "malformed") || strings.Contains(text, `"`)) {
 		return errors.New("the answer is not well-formed HTTP")
 	}
-	if shorter := currentTime.ReplaceAllString(ownAddress.ReplaceAllString(text, ""), "now"); shorter != text {
+	if shorter := brief(currentTime.ReplaceAllString(ownAddress.ReplaceAllString(text, ""), "now")); shorter != text {
 		return &unboundError{error: err, text: shorter}
 	}
 	return err
+}
+
+// longestText is how many bytes the failure of a probe is told in. A certificate may
+// have names of any length and of any characters, and nobody need trust it.
+const longestText = 400
+
+// brief returns as much of a text as may be told, without what could disturb a terminal.
+func brief(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+	if len(text) <= longestText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:longestText], "") + "…"
 }
 
 // ownAddress is that of our end of a connection in the text of an error, and currentTime
 // when a certificate was found to have expired.
 var ownAddress, currentTime = regexp.MustCompile(`\S+->`), regexp.MustCompile(`current time \S+`)
 
-// unboundError is an error without our address in its text, whose port differs each
-// time, or the time: equal failures read alike.
+// unboundError is an error whose text is brief, and without our address, whose port
+// differs each time, or the time: equal failures read alike.
 type unboundError struct {
 	error
 	text string

@@ -65,6 +65,25 @@ func TestAnAnswerIsReadUpToItsLimit(t *testing.T) {
 	}
 }
 
+// endless is a body without an end, and knows how much of it was read.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	e.read += len(p)
+	if e.read > 1<<30 {
+		return 0, io.EOF
+	}
+	return len(p), nil
+}
+
+func TestNoMoreOfAnAnswerIsReadThanCounts(t *testing.T) {
+	body := new(endless)
+	answer := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body)}
+	if err := Read(t.Context(), service.GUI, answer, time.Second); !errors.Is(err, ErrTooLong) || body.read > 2*MostBody {
+		t.Errorf("%v, after %d bytes", err, body.read)
+	}
+}
+
 func TestAFailureIsToldInPlainWords(t *testing.T) {
 	over, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
@@ -79,6 +98,12 @@ func TestAFailureIsToldInPlainWords(t *testing.T) {
 		{t.Context(), errors.New(`malformed HTTP response "s3cret"`), "the answer is not well-formed HTTP"},
 		{t.Context(), errors.New(`bad "quotes"`), "the answer is not well-formed HTTP"},
 		{t.Context(), &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"a"}}, Host: `"b"`}}, `tls: failed to verify certificate: x509: certificate is valid for a, not "b"`},
+		{
+			t.Context(), &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"a\x1b[2J\r\nb\x9b\u202e"}}, Host: "m1"}},
+			"tls: failed to verify certificate: x509: certificate is valid for a\ufffd[2J\ufffd\ufffdb\ufffd\ufffd, not m1",
+		},
+		{t.Context(), errors.New(strings.Repeat("é", 1000)), strings.Repeat("é", longestText/2) + "…"},
+		{t.Context(), errors.New("x" + strings.Repeat("é", 1000)), "x" + strings.Repeat("é", longestText/2-1) + "…"},
 		{t.Context(), ours, "read tcp 127.0.0.2:14240: connection reset by peer"},
 		{t.Context(), errors.New("connection refused"), "connection refused"},
 	} {

@@ -222,6 +222,11 @@ func FuzzRepeatable(f *testing.F) {
 	}
 	f.Add("GET", "/studio/%2e%2e/restpp/query")
 	f.Add("GET", "/a;b/..\\c")
+	for _, query := range []string{"a=%", "a=%6", "a=%6z", "%61ction=x"} {
+		f.Add("GET", "/restpp/version?"+query)
+	}
+	f.Add("DELETE", "/restpp/echo")
+	f.Add("GET", "/restpp/query/g/q")
 	f.Fuzz(func(t *testing.T, method, target string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
