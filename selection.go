@@ -206,12 +206,12 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 		v.left.requests.countRetry(c.service)
 	}
 	v.left = nil
-	if v.chosen == v.pinned && v.current && !v.several {
+	if d.IsVisit() || v.chosen == v.pinned && v.current && !v.several {
 		c.takeBackCookie()
 	} else {
 		c.setCookie(v.chosen, v.secure, v.pinned != nil, v.several)
 	}
-	if v.pinned != nil && v.chosen != v.pinned && !v.displaced && !c.isKnownByKey() {
+	if v.pinned != nil && v.chosen != v.pinned && !d.IsVisit() && !v.displaced && !c.isKnownByKey() {
 		c.countDisplaced(v)
 	}
 	if v.chosen == v.pinned || v.chosen == v.session {

@@ -215,7 +215,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			others = append(others, d.NextSegment()...)
 		}
 	}
-	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(withBlock(tokens, opening, others)))
+	return settings.ExplainSize(t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(withBlock(tokens, opening, others))))
 }
 
 // httpTransport returns the settings of a transport that speaks HTTP, nil if it is

@@ -39,6 +39,7 @@ func TestWhatCanHardlyBeMeantIsWarnedOf(t *testing.T) {
 	for _, test := range []struct{ name, caddyfile, want string }{
 		{"secret", "http://a.test {\ntigergraph m1 m2 {\ncookie {\nsecret {env.SHORT}\n}\n}\n}", "a.test | cookie secret | secret 1 has 6 characters"},
 		{"draining", "http://a.test, http://b.test:8080 {\ntigergraph m1 m2 {\ndrain m1\nweight m2 0\n}\n}", "a.test | drain | all nodes are draining"},
+		{"a standby without a name", "http://a.test {\ntigergraph m1 m2 {\nstandby dr1 dr2 dr3\n}\n}", "a.test | standby | the first word is the name of the cluster, and 'dr1' looks like one of its nodes: if it is, write 'standby dr dr1 dr2 dr3'"},
 		{"backups", ":8080 {\ntigergraph m1 m2 {\nbackup m1 m2\n}\n}", ":8080 | backup | all nodes are backups"},
 		{"draining or backups", ":8080 {\ntigergraph m1 m2 {\nbackup m1\ndrain m2\n}\n}", ":8080 | drain | all nodes are draining or backups"},
 		{"checks off", "http://a.test {\nhandle /x/* {\ntigergraph m1 {\nhealth_check {\ngui off\ngsql off\nrestpp off\n}\n}\n}\n}", "a.test | health_check | all checks are off"},

@@ -148,6 +148,41 @@ func TestOnlyWhatReadsReachesAStandbyBefore(t *testing.T) {
 	}
 }
 
+func TestAReadAtTheStandbyCostsNobodyTheSession(t *testing.T) {
+	_, nodes := startCluster(t, 4)
+	e, a := newAdminEdge(t)
+	e.load(withMetrics(withStandby(nodes, "standby_reads")))
+	a.allUp()
+	b := e.newBrowser(2)
+	home := b.login()
+	for _, node := range nodes[:2] {
+		node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Dead})
+	}
+	gui := func() (verdicts string) {
+		return a.node(nodes[0].Addr()).Services["gui"].Verdict + a.node(nodes[1].Addr()).Services["gui"].Verdict
+	}
+	eventually(t, "the active cluster is down", func() bool { return gui() == "downdown" })
+	page := b.get("/")
+	if page.StatusCode != http.StatusOK {
+		t.Errorf("a page that the standby has as well was answered %d", page.StatusCode)
+	}
+	if cookies := page.Header["Set-Cookie"]; len(cookies) > 0 {
+		t.Errorf("the standby, which is nobody's node, has set %v", cookies)
+	}
+	for _, node := range nodes[:2] {
+		node.ClearFaults()
+	}
+	eventually(t, "the active cluster is up", func() bool { return gui() == "upup" })
+	if node, status := b.whoami(); status != http.StatusOK || node != home {
+		t.Errorf("%s answers %d to a user who is logged in on %s", node, status, home)
+	}
+	for series, value := range e.scrape() {
+		if strings.HasPrefix(series, "caddy_tigergraph_displaced_total") && value > 0 {
+			t.Errorf("%s is %v, and nobody has lost a session", series, value)
+		}
+	}
+}
+
 // edgeProcess is an edge in a process of its own.
 type edgeProcess struct {
 	*process

@@ -58,6 +58,10 @@ type Decision struct {
 	Remember, Forget bool
 }
 
+// IsVisit reports whether a standby answers what only reads. It does not become the
+// client's node: once that is back, nobody shall have lost a session.
+func (d *Decision) IsVisit() bool { return d.Why == Standby }
+
 // Decide chooses a node by looking at all of them. It stores each node's tier in
 // tiers, which is as long as nodes: a node is a candidate if its tier is the best.
 func Decide(r *Request, nodes []Standing, tiers []Tier) Decision {

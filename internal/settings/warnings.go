@@ -46,7 +46,7 @@ type ActiveChecks struct {
 // less can be said.
 func (p *Policy) Warnings(proxy *Proxy, keys [][]byte) (warnings []Warning) {
 	if proxy != nil {
-		warnings = slices.Concat(p.ofNodes(proxy), proxy.ofChecks(), proxy.ofRepeating())
+		warnings = slices.Concat(p.ofNodes(proxy), p.ofStandbys(proxy.Upstreams), proxy.ofChecks(), proxy.ofRepeating())
 	}
 	warnings = append(warnings, p.ofNothing(proxy)...)
 	if !p.HasCookie {
