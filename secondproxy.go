@@ -31,7 +31,7 @@ func mayHaveBeenDone(w http.ResponseWriter, r *http.Request) (mayBe, failed bool
 	default: // `intercept` leaves the header of the answer that it keeps to itself
 		response.Forget(w.Header())
 	}
-	return !service.Repeatable(r) && (!failed || !isUnsent(r, failure)), failed
+	return (!service.Repeatable(r) || !service.Repeatable(asSent(r))) && (!failed || !isUnsent(r, failure)), failed
 }
 
 // isWithinAnother reports whether another handler of ours is waiting for this one.
