@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -18,4 +19,15 @@ func refuseEarly(r *http.Request) error {
 		return nil
 	}
 	return caddyhttp.Error(http.StatusTooEarly, errEarly)
+}
+
+// noteSent remembers the request as it is sent. It is not ok if that came in early data,
+// and must not be carried out twice.
+func (c *call) noteSent() (ok bool) {
+	if replacer, is := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); is {
+		replacer.Set(sentKey, c.request)
+		replacer.Set(graphPlaceholder, (*service.GraphOf)(c.request))
+		replacer.Set(queryPlaceholder, (*service.QueryOf)(c.request))
+	}
+	return c.writer == nil || !isWithinAnother(c.writer) || refuseEarly(c.request) == nil
 }

@@ -23,11 +23,8 @@ func (c *call) sessionHolder() *member {
 
 // rememberSession notes which node begins a GSQL session by its answer.
 func rememberSession(r *http.Request, answer http.Header) {
-	if service.Of(r.URL.Path) != service.GSQL {
-		return
-	}
 	id := affinity.SessionBegun(answer)
-	if id == "" {
+	if id == "" || service.Of(asSent(r).URL.Path) != service.GSQL {
 		return
 	}
 	policy, _ := choiceFor(r)

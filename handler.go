@@ -44,7 +44,7 @@ func init() {
 // so that `query_status`, `query_result` and `abortquery` reach it, whoever asks. Up to
 // 65536 queries are remembered, over reloads. If that node cannot be used, the
 // answer is 503, for the others would say that there is no such query.
-// - A second `tigergraph` handler, in `handle_errors` or `handle_response`, answers 502
+// - A second `tigergraph` handler, in `handle_errors`, `handle_response` or `intercept`, answers 502
 // if the first may already have had a request carried out that must not be carried out
 // twice.
 // - Informational responses (100, 103) are the node's alone: the site's fields and the
@@ -88,9 +88,6 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	ww := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r}
 	ww.before.Note(w.Header())
-	if asyncquery.IsSubmit(r) {
-		ww.submission = new(asyncquery.Response)
-	}
 	mapGraphAndQuery(r)
 	forgetAnswers(r)
 	body := upload.Keep(r)
@@ -195,8 +192,9 @@ func (w *responseWriter) FlushError() error {
 // adjust changes the header of an answer with this status.
 func (w *responseWriter) adjust(status int) {
 	header := w.Header()
-	if status < http.StatusOK || status >= http.StatusMultipleChoices || header["Content-Encoding"] != nil {
-		w.submission = nil
+	if status >= http.StatusOK && status < http.StatusMultipleChoices && header["Content-Encoding"] == nil &&
+		service.IsAsync(w.request.Header) && asyncquery.IsSubmit(asSent(w.request)) {
+		w.submission = new(asyncquery.Response)
 	}
 	rememberSession(w.request, header)
 	if w.request.ProtoMajor == 1 {
@@ -226,11 +224,15 @@ func (w *responseWriter) answerError(err error) error {
 	if policy, _ := choiceFor(w.request); policy != nil && policy.cookie != nil {
 		affinity.TakeBack(w.Header(), policy.cookie.Name)
 	}
+	sent := asSent(w.request)
+	if early := refuseEarly(sent); early != nil {
+		return early
+	}
 	var failure caddyhttp.HandlerError
 	if !errors.As(err, &failure) {
 		return err
 	}
-	if wasAnswered(w.request) && !service.Repeatable(w.request) {
+	if wasAnswered(w.request) && !service.Repeatable(sent) {
 		failure.Err = answeredError{failure.Err}
 		return failure
 	}
@@ -247,7 +249,7 @@ func (w *responseWriter) answerError(err error) error {
 		// Asking for another try would be wrong if the request may have been
 		// carried out. The last error is that of the last node.
 		var neverLeft reverseproxy.DialError
-		if !errors.As(err, &neverLeft) && !service.Repeatable(w.request) {
+		if !errors.As(err, &neverLeft) && !service.Repeatable(sent) {
 			return err
 		}
 		failure.StatusCode = http.StatusServiceUnavailable
@@ -292,7 +294,7 @@ func (p *Policy) dropForeignCookies(header http.Header, r *http.Request, secure 
 // node that was chosen for it. Meanwhile the browser may have been moved, and have
 // logged in elsewhere: the cookie of an answer that is late would take it back.
 func choseDown(r *http.Request) bool {
-	asked := service.Of(r.URL.Path)
+	asked := service.Of(asSent(r).URL.Path)
 	return slices.ContainsFunc(chosenFor(r), func(m *member) bool {
 		return m.prober != nil && m.prober.Verdict(asked) == health.Down
 	})

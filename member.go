@@ -48,20 +48,6 @@ func (m *member) release(f *fleet.Fleet) {
 	}
 }
 
-// memberSet is a set of a policy's members, by their index.
-type memberSet []uint64
-
-func (s *memberSet) add(m *member) {
-	for len(*s) <= m.index/64 {
-		*s = append(*s, 0)
-	}
-	(*s)[m.index/64] |= 1 << (m.index % 64)
-}
-
-func (s memberSet) has(m *member) bool {
-	return m.index/64 < len(s) && s[m.index/64]&(1<<(m.index%64)) != 0
-}
-
 // choice is a first choice of a node. Remembering a pointer to one that exists
 // costs no allocation.
 type choice struct {

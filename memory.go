@@ -24,7 +24,7 @@ type visit struct {
 	pins    []*member // the nodes that further cookies name
 	secure  bool      // the client came over TLS
 	spread  bool      // the request belongs to no node
-	failed  memberSet
+	failed  balance.Set
 	left    *member // which failed last, until another is chosen
 	chosen  *member // the last answer, nil if there was none
 	// opened is how many attempts were made although no node was a candidate by
@@ -68,7 +68,7 @@ func (c *call) recall(memory any) *visit {
 	for v := newest; v != nil; v = v.others {
 		if v.policy == c.policy {
 			if v.chosen != nil {
-				v.failed.add(v.chosen)
+				v.failed.Add(v.chosen.index)
 				v.left = v.chosen
 				if v.chosen.prober != nil {
 					v.chosen.prober.Suspect(c.service)
@@ -194,7 +194,7 @@ func newestOf(r *http.Request) *visit {
 // its cookies says that it belongs: it may have been given that one when it lost the
 // node before.
 func (c *call) turnToNextPin(v *visit) {
-	if v.pinned == nil || !v.failed.has(v.pinned) {
+	if v.pinned == nil || !v.failed.Has(v.pinned.index) {
 		return
 	}
 	for i, m := range v.pins {

@@ -33,7 +33,7 @@ func (c *call) homeOrMoved(key uint64) (i int, why balance.Reason) {
 	if i := c.movedTo(key); i != balance.None {
 		return i, balance.Moved
 	}
-	return c.roster.homes.of(key), c.hashedBy()
+	return c.roster.homes.Of(key), c.hashedBy()
 }
 
 // movedTo returns the place of the node that a client was moved to which is known

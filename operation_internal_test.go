@@ -74,8 +74,8 @@ func TestEqualWeightsNeedNoLogarithm(t *testing.T) {
 		{[]*member{of(0), of(0)}, false},
 		{[]*member{of(1), of(2)}, true},
 	} {
-		homes := newHomes(test.members, 0)
-		if weighed := homes.weights != nil; weighed != test.weighed {
+		homes := homesOf(test.members, 0)
+		if weighed := homes.AreWeighed(); weighed != test.weighed {
 			t.Errorf("%d nodes from weight %g on: weighed is %t", len(test.members), test.members[0].weight, weighed)
 		}
 	}

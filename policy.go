@@ -148,6 +148,8 @@ type Policy struct {
 	// rekeys is whether the proxy's header operations may make a request look
 	// repeatable to Go's transport, or another one.
 	rekeys bool
+	// rewrites is whether the proxy has settings of its own for the method or the path.
+	rewrites bool
 	// ourTransport is whether the transport of the proxy readies requests itself.
 	ourTransport bool
 

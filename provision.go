@@ -90,7 +90,7 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 			return err
 		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
-		p.rekeys, p.ourTransport = rekeys(host.Headers), isOurs(host.Transport)
+		p.rekeys, p.rewrites, p.ourTransport = rekeys(host.Headers), host.Rewrite != nil, isOurs(host.Transport)
 		if transport, ours := host.Transport.(*Transport); ours {
 			transport.observe = p.observe
 		}

@@ -23,61 +23,29 @@ type roster struct {
 	alignment
 }
 
-// firstStandby returns the first cluster that is not the active one.
-func (r *roster) firstStandby() int {
-	if r.active == 0 {
-		return 1
-	}
-	return 0
-}
-
 // alignment says how the upstreams of a pool correspond to members. The last
 // pool's is kept: static upstreams never change, and others seldom do.
 type alignment struct {
 	pool   reverseproxy.UpstreamPool
 	byPool []*member
-	homes  homes
+	homes  affinity.Homes
 	// position is the index in the pool, by index of the member; balance.None where the pool lacks it.
 	position []int
 }
 
-// homes are the nodes that clients belong to while all is well: the primaries
-// with a weight, or all if there are none.
-type homes struct {
-	indexes []int // in the pool
-	seeds   []uint64
-	weights []float64 // nil if they are equal
-}
-
-func newHomes(members []*member, active int) (h homes) {
+// homesOf returns the nodes that clients belong to while all is well: the primaries
+// with a weight, or all if there are none; none where a dynamic pool lacks the cluster.
+func homesOf(members []*member, active int) (homes affinity.Homes) {
 	eligible := func(m *member) bool { return m.cluster == active && !m.backup && m.weight > 0 }
 	if !slices.ContainsFunc(members, eligible) {
 		eligible = func(m *member) bool { return m.cluster == active }
 	}
-	equal := true
 	for i, m := range members {
 		if eligible(m) {
-			h.indexes = append(h.indexes, i)
-			h.seeds = append(h.seeds, m.seed)
-			h.weights = append(h.weights, max(m.weight, 1)) // those of weight 0 are equal
-			equal = equal && h.weights[0] == h.weights[len(h.weights)-1]
+			homes.Add(i, m.seed, max(m.weight, 1)) // those of weight 0 are equal
 		}
 	}
-	if equal {
-		h.weights = nil
-	}
-	return h
-}
-
-// of returns the index in the pool of a client's home.
-func (h *homes) of(key uint64) int {
-	if len(h.indexes) == 0 { // a dynamic pool may lack the whole cluster
-		return balance.None
-	}
-	if h.weights == nil {
-		return h.indexes[affinity.Home(key, h.seeds)]
-	}
-	return h.indexes[affinity.WeightedHome(key, h.seeds, h.weights)]
+	return homes
 }
 
 // same reports whether an upstream stands where it did.
@@ -130,7 +98,7 @@ func (r *roster) align(pool reverseproxy.UpstreamPool) *roster {
 			aligned.position[m.index] = i
 		}
 	}
-	aligned.homes = newHomes(aligned.byPool, r.active)
+	aligned.homes = homesOf(aligned.byPool, r.active)
 	return &aligned
 }
 

@@ -14,21 +14,24 @@ import (
 )
 
 // A site may have a second proxy behind the first: in an error route, or in a route
-// for some of the first one's answers (`handle_response`). It gets the same request
-// once more.
+// for some of the first one's answers (`handle_response`, that of `intercept` too). It
+// gets the same request once more.
 
 // mayHaveBeenDone reports whether a proxy before this one may have had a request
 // carried out that must not be carried out twice. It is told from the error that led
 // here; where none did, the first one's answer has.
 func mayHaveBeenDone(w http.ResponseWriter, r *http.Request) (mayBe, failed bool) {
 	failure, failed := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
-	if !failed && !isWithinAnother(w) {
-		return false, false
-	}
-	if policy, _ := choiceFor(r); policy == nil || service.Repeatable(r) {
+	switch policy, _ := choiceFor(r); {
+	case policy == nil:
 		return false, failed
+	case failed, isWithinAnother(w):
+	case r.Context().Value(responseRoutesKey) != nil: // asked a node who may come in
+		return false, false
+	default: // `intercept` leaves the header of the answer that it keeps to itself
+		response.Forget(w.Header())
 	}
-	return !failed || !isUnsent(r, failure), failed
+	return (!service.Repeatable(r) || !service.Repeatable(asSent(r))) && (!failed || !isUnsent(r, failure)), failed
 }
 
 // isWithinAnother reports whether another handler of ours is waiting for this one.

@@ -34,8 +34,11 @@ func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.
 		vars:    vars,
 		service: service.Of(r.URL.Path),
 	}
-	if memory := vars[memoryKey]; memory != nil {
-		c.again = true
+	memory := vars[memoryKey]
+	if c.again = memory != nil; (p.rewrites || c.again) && !c.noteSent() {
+		return nil
+	}
+	if c.again {
 		if v := c.recall(memory); v != nil {
 			return c.chooseAgain(v)
 		}
@@ -168,7 +171,7 @@ func (c *call) describe(v *visit, nodes []balance.Standing) balance.Request {
 		r.Pin = c.position(v.pinned)
 	}
 	if !v.spread {
-		r.Home = c.roster.homes.of(v.key)
+		r.Home = c.roster.homes.Of(v.key)
 		r.Moved = c.movedTo(v.key)
 	}
 	return r

@@ -20,7 +20,7 @@ var standingsPool = sync.Pool{New: func() any { return new(standings) }}
 
 // look returns the standings of all nodes of the pool, with room for their tiers.
 // The caller puts them back.
-func (c *call) look(failed memberSet) *standings {
+func (c *call) look(failed balance.Set) *standings {
 	room := standingsPool.Get().(*standings)
 	room.nodes = room.nodes[:0]
 	for i := range c.pool {
@@ -42,14 +42,14 @@ func (c *call) memberAt(address string) *member {
 }
 
 // standing returns what counts of a node of the pool for this request.
-func (c *call) standing(i int, failed memberSet) balance.Standing {
+func (c *call) standing(i int, failed balance.Set) balance.Standing {
 	upstream, m := c.pool[i], c.roster.byPool[i]
 	standing := balance.Standing{
 		Seed:     m.seed,
 		Weight:   max(m.weight, 1), // without weight it gets something only where there is no other
 		Healthy:  upstream.Healthy(),
 		Full:     upstream.Full(),
-		Failed:   failed.has(m),
+		Failed:   failed.Has(m.index),
 		Draining: m.isDraining(),
 		Backup:   m.backup,
 		Standby:  m.cluster != c.roster.active,
@@ -57,7 +57,7 @@ func (c *call) standing(i int, failed memberSet) balance.Standing {
 	}
 	// An outlook has no request, and tells of one that is no read.
 	if standing.Standby && c.policy.StandbyReads && c.request != nil {
-		standing.Reads = m.cluster == c.roster.firstStandby() && service.Repeatable(c.request)
+		standing.Reads = m.cluster == balance.FirstStandby(c.roster.active) && service.Repeatable(c.request)
 	}
 	if upstream.Host != nil {
 		standing.Load = upstream.NumRequests()

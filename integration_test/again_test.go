@@ -14,6 +14,7 @@ func secondProxies(first, second []*tgnode.Node) map[string]string {
 	return map[string]string{
 		"handle_errors":   cluster(first, "health_check off\nmax_fails 1000") + "\nhandle_errors {\n" + behind + "\n}",
 		"handle_response": cluster(first, "health_check off\nmax_fails 1000\n@broken status 5xx\nhandle_response @broken {\n"+behind+"\n}"),
+		"intercept":       "intercept {\n@broken status 5xx\nhandle_response @broken {\n" + behind + "\n}\n}\n" + cluster(first, "health_check off\nmax_fails 1000"),
 	}
 }
 
@@ -23,7 +24,7 @@ func TestASecondProxyDoesNothingTwice(t *testing.T) {
 	for name, site := range secondProxies(first, second) {
 		t.Run(name, func(t *testing.T) {
 			fault := tgnode.Fault{Mode: tgnode.Reset}
-			if name == "handle_response" {
+			if name != "handle_errors" {
 				fault.Mode = tgnode.Died // the first has the node's answer
 			}
 			for _, node := range first {

@@ -131,3 +131,11 @@ func (s Standing) settled() Standing {
 	s.Full, s.Failed = false, false
 	return s
 }
+
+// FirstStandby returns the index of the first cluster that is not the active one.
+func FirstStandby(active int) int {
+	if active == 0 {
+		return 1
+	}
+	return 0
+}

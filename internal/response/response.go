@@ -102,3 +102,10 @@ func Rename(header http.Header, canonical, name string) {
 		header[name] = values
 	}
 }
+
+// Forget removes what says something of a body, where another one comes in its place.
+func Forget(header http.Header) {
+	for _, field := range []string{"Content-Length", "Content-Encoding", "Content-Range", "Content-Type", "Etag", "Last-Modified", "Trailer"} {
+		delete(header, field)
+	}
+}
