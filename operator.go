@@ -199,9 +199,7 @@ func (a *App) noteSwitch(to, from string) {
 // clusterStatus is what is known of a cluster.
 type clusterStatus = statuspage.ClusterStatus
 
-// clusterStatuses returns the clusters in the order in which policies name them. Active is
-// the one that a policy uses: the word of another edge is known a moment before it is in
-// force, and whoever waits for a switch must not go on too early.
+// clusterStatuses returns the clusters as policies name them. Active is the one in use, not one just heard of.
 func (a *App) clusterStatuses() []clusterStatus {
 	word, now := a.operator.Known(), time.Now()
 	statuses := []clusterStatus{}
