@@ -202,12 +202,12 @@ func TestACertificateSaysLittleInTheLogAndTheStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	e, a := newAdminEdge(t)
-	e.load("tigergraph https://" + node.Addr() + " {\n" + quick + "\n}")
+	e.load("tigergraph https://" + node.Addr() + " {\n" + quick + "\ntransport tigergraph {\ntls_server_name m2\n}\n}")
 	var said string
 	eventually(t, "the node is down, and that is why", func() bool {
 		gui := a.node(node.Addr()).Services["gui"]
 		said = gui.LastError
-		return gui.Verdict == "down" && strings.Contains(said, "certificate")
+		return gui.Verdict == "down" && strings.Contains(said, "certificate is valid for m1")
 	})
 	if len(said) > 500 || strings.ContainsFunc(said, unicode.IsControl) {
 		t.Errorf("%d bytes: %.700q", len(said), said)
