@@ -387,6 +387,30 @@ func (c command) testWatch(t *testing.T) {
 			pictures++
 		}
 	}
+
+	// And while requests come in and a node fails: each picture is whole.
+	b := e.newBrowser(2)
+	b.get("/restpp/version")
+	nodes[0].SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Dead})
+	var picture strings.Builder
+	counted, down := false, false
+	for pictures := 0; !counted || !down; {
+		if !lines.Scan() || pictures == 20 {
+			t.Fatalf("after %d pictures, with requests: %t, with what is down: %t; the last: %s", pictures, counted, down, picture.String())
+		}
+		if _, err := time.Parse(time.DateTime, lines.Text()); err != nil {
+			picture.WriteString(lines.Text() + "\n")
+			continue
+		}
+		text := picture.String()
+		if strings.Count(text, "NODE ") > 2 || strings.Count(text, "Requests of the last three minutes:") > 1 {
+			t.Errorf("a picture has more than one table of a kind:\n%s", text)
+		}
+		counted = counted || strings.Contains(text, "Requests of the last three minutes:\nNODE") && strings.Contains(text, "  restpp   ")
+		down = down || strings.Contains(text, "gui, gsql, restpp are down") && strings.Contains(text, "FAILING OPEN: gsql")
+		picture.Reset()
+		pictures++
+	}
 }
 
 func (c command) testHelp(t *testing.T) {
