@@ -366,7 +366,7 @@ func (c command) testWaiting(t *testing.T) {
 func (c command) testWatch(t *testing.T) {
 	_, nodes := startCluster(t, 1)
 	e, a := newAdminEdge(t)
-	e.load(behind(nodes, quick))
+	e.load("tigergraph " + addresses(nodes) + " {\n" + quick + "\n}")
 	a.allUp()
 	process := exec.Command(c.binary, "tigergraph", "status", "--watch", "--address", "unix/"+a.socket)
 	output, err := process.StdoutPipe()
@@ -407,7 +407,7 @@ func (c command) testWatch(t *testing.T) {
 			t.Errorf("a picture has more than one table of a kind:\n%s", text)
 		}
 		counted = counted || strings.Contains(text, "Requests of the last three minutes:\nNODE") && strings.Contains(text, "  restpp   ")
-		down = down || strings.Contains(text, "gui, gsql, restpp are down") && strings.Contains(text, "FAILING OPEN: gsql")
+		down = down || strings.Contains(text, " gsql is down for ") && strings.Contains(text, "FAILING OPEN: gsql")
 		picture.Reset()
 		pictures++
 	}
