@@ -37,7 +37,7 @@ func askForCluster(flags caddycmd.Flags) (cluster *console.Cluster, body []byte,
 		}
 		everything[call] = answer
 	}
-	if flags.String("json") == jsonOfAll {
+	if flags.Lookup("json") != nil && flags.String("json") == jsonOfAll {
 		if body, err = json.Marshal(everything); err != nil {
 			return nil, nil, exitCannotTell, fmt.Errorf("encoding the status: %w", err)
 		}

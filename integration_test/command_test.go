@@ -366,7 +366,7 @@ func (c command) testWaiting(t *testing.T) {
 func (c command) testWatch(t *testing.T) {
 	_, nodes := startCluster(t, 1)
 	e, a := newAdminEdge(t)
-	e.load(behind(nodes, quick))
+	e.load("tigergraph " + addresses(nodes) + " {\n" + quick + "\n}")
 	a.allUp()
 	process := exec.Command(c.binary, "tigergraph", "status", "--watch", "--address", "unix/"+a.socket)
 	output, err := process.StdoutPipe()
@@ -386,6 +386,30 @@ func (c command) testWatch(t *testing.T) {
 		if strings.HasPrefix(lines.Text(), nodes[0].Addr()+"  ready") {
 			pictures++
 		}
+	}
+
+	// And while requests come in and a node fails: each picture is whole.
+	b := e.newBrowser(2)
+	b.get("/restpp/version")
+	nodes[0].SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Dead})
+	var picture strings.Builder
+	counted, down := false, false
+	for pictures := 0; !counted || !down; {
+		if !lines.Scan() || pictures == 20 {
+			t.Fatalf("after %d pictures, with requests: %t, with what is down: %t; the last: %s", pictures, counted, down, picture.String())
+		}
+		if _, err := time.Parse(time.DateTime, lines.Text()); err != nil {
+			picture.WriteString(lines.Text() + "\n")
+			continue
+		}
+		text := picture.String()
+		if strings.Count(text, "NODE ") > 2 || strings.Count(text, "Requests of the last three minutes:") > 1 {
+			t.Errorf("a picture has more than one table of a kind:\n%s", text)
+		}
+		counted = counted || strings.Contains(text, "Requests of the last three minutes:\nNODE") && strings.Contains(text, "  restpp   ")
+		down = down || strings.Contains(text, " gsql is down for ") && strings.Contains(text, "FAILING OPEN: gsql")
+		picture.Reset()
+		pictures++
 	}
 }
 

@@ -41,7 +41,7 @@ func (p *Printer) Status(c *Cluster, now time.Time) {
 		p.Print("\n")
 	}
 	p.nodes(c)
-	p.traffic(c)
+	p.traffic(c, now)
 	p.clusters(c, now)
 	for _, node := range c.Nodes {
 		if node.Draining && node.DrainUntil != nil {
@@ -99,7 +99,7 @@ func (p *Printer) nodes(c *Cluster) {
 }
 
 // traffic prints how the requests of the last minutes went, where they are counted.
-func (p *Printer) traffic(c *Cluster) {
+func (p *Printer) traffic(c *Cluster, now time.Time) {
 	rows := [][]string{{"NODE", "SERVICE", "REQUESTS/S", p.in("39", "ERRORS/S"), "95 % WITHIN"}}
 	for _, node := range c.Nodes {
 		for _, name := range services {
@@ -118,9 +118,47 @@ func (p *Printer) traffic(c *Cluster) {
 		}
 	}
 	if len(rows) > 1 {
-		p.Print("\n")
+		p.Print("\nRequests of the last three minutes:\n")
 		p.table(rows)
 	}
+	for _, name := range services {
+		p.refused(c, name, now)
+	}
+}
+
+// Of the requests that a service was asked, so many must fail before it is said, and so
+// many a second.
+const (
+	worthTelling = 0.1
+	oftenEnough  = 0.1
+	// remembered is how long the traffic that is shown goes back.
+	remembered = 3 * time.Minute
+)
+
+// refused says that a service which passes its probes fails its requests. The table shows
+// it as well, but not that it matters more than what else there is to read.
+func (p *Printer) refused(c *Cluster, name string, now time.Time) {
+	var nodes []string
+	var asked, failed float64
+	for _, node := range c.Nodes {
+		s := node.Services[name]
+		if s.Since != nil && now.Sub(*s.Since) < remembered { // these are the errors of an outage that is over
+			continue
+		}
+		if t := s.Traffic; s.Verdict == "up" && t != nil && t.ErrorsPerSecond >= oftenEnough && t.ErrorsPerSecond >= worthTelling*t.PerSecond {
+			nodes = append(nodes, Printable(node.Address))
+			asked, failed = asked+t.PerSecond, failed+t.ErrorsPerSecond
+		}
+	}
+	if len(nodes) == 0 {
+		return
+	}
+	where := and(nodes)
+	if len(nodes) > mostAlike {
+		where = fmt.Sprintf("%s to %s (%d nodes)", nodes[0], nodes[len(nodes)-1], len(nodes))
+	}
+	p.paragraph(fmt.Sprintf("%s fails %.0f %% of its requests on %s:", name, min(100*failed/asked, 100), where),
+		"no answer, or a status of 500 and above. It passes its probes, so it is not out: look at its log (gadmin log "+name+"), at gadmin status -v and at the licence (gadmin license status)")
 }
 
 // rate prints how often something happens a second. Once in three minutes is not never.
@@ -227,7 +265,7 @@ func findTroubles(nodes []statuspage.NodeStatus) (troubles []*trouble) {
 				continue
 			}
 			alike := func(t *trouble) bool {
-				return t.verdict == s.Verdict && t.reasons[0] == s.LastError && t.advice == s.Advice
+				return t.verdict == s.Verdict && essence(t.reasons[0]) == essence(s.LastError) && t.advice == s.Advice
 			}
 			if i := slices.IndexFunc(own, alike); i >= 0 {
 				t := own[i]
@@ -254,6 +292,14 @@ func findTroubles(nodes []statuspage.NodeStatus) (troubles []*trouble) {
 		}
 	}
 	return troubles
+}
+
+// essence returns what is the same in a failure whether a probe or a request met it.
+func essence(failure string) string {
+	if _, system, found := strings.Cut(failure, ": connect: "); found && strings.HasPrefix(failure, "dial ") {
+		return system
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(failure, "a request met this: "), "dialling: ")
 }
 
 func earliest(a, b *time.Time) *time.Time {

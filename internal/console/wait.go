@@ -136,6 +136,36 @@ func Down(node statuspage.NodeStatus) (names, reason string) {
 	return and(down) + " " + are(len(down)) + " down", reason
 }
 
+// DownIn returns a line for each node of a cluster that has a service that is down, and
+// which services are down on all of its nodes, as in "gui and gsql are down".
+func (c *Cluster) DownIn(cluster string) (lines []string, everywhere string) {
+	count, downs := 0, make(map[string]int)
+	for _, node := range c.Nodes {
+		if node.Cluster != cluster {
+			continue
+		}
+		count++
+		if names, reason := Down(node); names != "" {
+			lines = append(lines, fmt.Sprintf("%s: %s: %s", node.Address, names, reason))
+		}
+		for _, name := range services {
+			if node.Services[name].Verdict == "down" {
+				downs[name]++
+			}
+		}
+	}
+	var dead []string
+	for _, name := range services {
+		if count > 0 && downs[name] == count {
+			dead = append(dead, name)
+		}
+	}
+	if len(dead) == 0 {
+		return lines, ""
+	}
+	return lines, and(dead) + " " + are(len(dead)) + " down"
+}
+
 func are(n int) string {
 	if n == 1 {
 		return "is"

@@ -42,7 +42,7 @@ func Advice(service string, failure error) string {
 		return fmt.Sprintf("nobody knows whether it lives, so it counts as up: set the path of a request that the node's nginx hands on (health_check { %s <path> }), or switch the check off (health_check { %[1]s off })", service)
 	case errors.As(failure, &page):
 		return adviceForPage(service, page)
-	case errors.As(failure, &dns), says(failure, "no such host"):
+	case errors.As(failure, &dns), says(failure, "no such host"), says(failure, "lookup "): // whatever the name server did
 		return "the name cannot be resolved: check its spelling, DNS or /etc/hosts"
 	case says(failure, syscall.ECONNREFUSED.Error()):
 		return "nothing listens there: is TigerGraph started (gadmin start all), is this the port of its nginx (gadmin config get Nginx.Port)?"
@@ -65,7 +65,7 @@ func Advice(service string, failure error) string {
 	case errors.Is(failure, ErrBody), errors.Is(failure, ErrTooLong):
 		return "something else answers there, or the service is not well: open the path in a browser"
 	case isTimeout(failure):
-		return "the machine is off, a firewall drops the packets, or the service hangs: try gadmin status -v on the node"
+		return "the machine is off, a firewall drops the packets, or the service hangs or is slow: try gadmin status -v on the node"
 	}
 	return brokenAdvice
 }
