@@ -47,7 +47,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 }
 
 func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
-	app := liveApps.newest()
+	app := liveApps.Newest()
 	if app == nil {
 		app = new(App) // one without nodes
 	}

@@ -55,8 +55,8 @@ func FuzzAdmin(f *testing.F) {
 	}
 	app := module.(*reverseproxy.Handler).LoadBalancing.SelectionPolicy.(*Policy).app
 	app.logger = zap.NewNop()
-	liveApps.add(app)
-	f.Cleanup(func() { liveApps.remove(app) })
+	liveApps.Add(app)
+	f.Cleanup(func() { liveApps.Remove(app) })
 	f.Fuzz(func(t *testing.T, method, name string, body []byte) {
 		r := httptest.NewRequest(http.MethodPost, "http://localhost/", bytes.NewReader(body))
 		r.Method, r.URL.Path = method, calls.Prefix+name

@@ -66,34 +66,11 @@ func (a *App) recover(doing string) {
 // the older one alone if the reload fails. Metrics and the admin endpoint ask the
 // newest, because what Caddy shows may belong to a configuration that failed to
 // load.
-var liveApps appList
+var liveApps fleet.Started[App]
 
-type appList struct {
-	mu   sync.Mutex
-	apps []*App
-}
-
-func (l *appList) add(a *App) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.apps = append(l.apps, a)
-}
-
-func (l *appList) remove(a *App) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.apps = slices.DeleteFunc(l.apps, func(live *App) bool { return live == a })
-}
-
-// newest returns the app that started last, nil if none runs.
-func (l *appList) newest() *App {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.apps) == 0 {
-		return nil
-	}
-	return l.apps[len(l.apps)-1]
-}
+// usedPolicies are all that may still choose a node: of configurations that are being
+// loaded, that run, and that have ended while requests of theirs are under way.
+var usedPolicies fleet.Weakly[Policy]
 
 // How often it is looked whether an epoch of the cookies has ended. The wall
 // clock may jump, so that no timer can be trusted to fire at the right moment.

@@ -38,7 +38,7 @@ func (stateCollector) Describe(descriptions chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (stateCollector) Collect(metrics chan<- prometheus.Metric) {
-	app := liveApps.newest()
+	app := liveApps.Newest()
 	if app == nil {
 		return
 	}

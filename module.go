@@ -41,7 +41,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.feed = statuspage.NewFeed(a.snapshot, func(err error) { a.logger.Error("status cannot be shown", zap.Error(err)) })
 	a.key.Storage = ctx.Storage()
 	a.operator.Storage, a.operator.Key = wordStorage{ctx.Storage()}, wordPath
-	if running := liveApps.newest(); running != nil {
+	if running := liveApps.Newest(); running != nil {
 		a.operator.Learn(running.operator.Known())
 	}
 	a.readOperator()
@@ -87,14 +87,14 @@ func (a *App) Start() error {
 	a.mu.Unlock()
 	go a.refresh(ctx)
 	go a.followOperator(ctx)
-	liveApps.add(a)
+	liveApps.Add(a)
 	return nil
 }
 
 // Stop ends what Start began. Requests outlive it, so nothing is released that
 // choosing a node reads.
 func (a *App) Stop() error {
-	liveApps.remove(a)
+	liveApps.Remove(a)
 	a.feed.End()
 	a.mu.Lock()
 	stop := a.stop
@@ -106,7 +106,7 @@ func (a *App) Stop() error {
 		policy.stopProbes()
 	}
 	left := a.outbox.End()
-	if newest := liveApps.newest(); newest != nil {
+	if newest := liveApps.Newest(); newest != nil {
 		newest.outbox.Add(left...)
 	}
 	return nil
@@ -146,8 +146,12 @@ func (a *App) adopt(policy *Policy) {
 		policy.warnOfSharedCookie(other)
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.policies = append(a.policies, policy)
+	a.mu.Unlock()
+	usedPolicies.Add(policy)
+	if running := liveApps.Newest(); running != nil { // and may have been told more meanwhile
+		policy.useClusters(running.operator.Known(), time.Now())
+	}
 }
 
 // stopHandler ends what would hold up the stop of the configuration: the server

@@ -54,7 +54,7 @@ func (a *App) startOperator() {
 	if !a.operator.IsFailing() { // else it may hang once more, and is tried again soon
 		a.readOperator()
 	}
-	if running := liveApps.newest(); running != nil {
+	if running := liveApps.Newest(); running != nil {
 		a.operator.Learn(running.operator.Known())
 		a.warnOfLostClusters(running)
 	}
@@ -143,25 +143,31 @@ func (a *App) say(change func(fleet.Word) (fleet.Word, error)) error {
 	return err
 }
 
-// applyWord makes the word true of the app's nodes and policies.
+// applyWord makes the word true of the nodes, and of all policies: requests of an ended
+// configuration may be tried again, and those of one that is being loaded come before
+// its start.
 func (a *App) applyWord(word fleet.Word) {
 	now := time.Now()
 	a.fleet.Follow(word, now)
-	for _, policy := range a.allPolicies() {
-		policy.useClusters(word, now)
+	for _, policy := range usedPolicies.All() {
+		if policy.app.fleet == a.fleet {
+			policy.useClusters(word, now)
+		}
 	}
 }
 
-// useClusters makes a cluster the policy's active one, if the operator said so.
+// useClusters makes a cluster the policy's active one, if the operator said so, unless
+// the policy knows a newer word.
 func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 	active, kept, until := word.Active(p.clusters(), now)
 	p.mu.Lock()
-	if p.released {
+	if word.Version < p.followed {
 		p.mu.Unlock()
 		return
 	}
+	p.followed = word.Version
 	p.stopKeeping()
-	if kept >= 0 {
+	if kept >= 0 && !p.released {
 		// At its end the clock may have been set back, and some time be left.
 		p.keepTimer = time.AfterFunc(until.Sub(now), func() {
 			defer p.app.recover("ending the drain of a cluster")
@@ -176,9 +182,10 @@ func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 	changed := *current
 	changed.active, changed.kept = active, kept
 	p.roster.Store(changed.align(current.pool))
+	released := p.released
 	p.mu.Unlock()
 	p.app.fleet.NoteChange()
-	if current.active != active {
+	if current.active != active && !released {
 		names := p.clusters()
 		p.logger.Warn("another cluster is the active one", zap.String("cluster", names[active]), zap.String("before", names[current.active]))
 		p.app.noteSwitch(names[active], names[current.active])

@@ -169,6 +169,7 @@ type Policy struct {
 	keepTimer      *time.Timer // ends the drain of a cluster; guarded by mu
 	owner          *probeOwner // nil unless the probes run; guarded by mu
 	released       bool        // no prober may be acquired any more; guarded by mu
+	followed       int64       // the version of the operator's word that is in force; guarded by mu
 	warnedOpen     [service.Count]atomic.Bool
 
 	// moved is where clients are that were moved; nil if they go back at once.
