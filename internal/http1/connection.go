@@ -38,7 +38,6 @@ type connection struct {
 }
 
 func (c *Client) newConnection(dialled net.Conn, address string) *connection {
-	limitSilence(dialled)
 	conn := &connection{Conn: dialled, client: c, address: address}
 	size := c.ReadBuffer
 	if size <= 0 {
