@@ -143,9 +143,8 @@ func (a *App) say(change func(fleet.Word) (fleet.Word, error)) error {
 	return err
 }
 
-// applyWord makes the word true of the nodes, and of all policies: requests of an ended
-// configuration may be tried again, and those of one that is being loaded come before
-// its start.
+// applyWord makes the word true of the nodes and of all policies: those of an ended
+// configuration too, and of one whose requests come before its start.
 func (a *App) applyWord(word fleet.Word) {
 	now := time.Now()
 	a.fleet.Follow(word, now)
@@ -156,8 +155,7 @@ func (a *App) applyWord(word fleet.Word) {
 	}
 }
 
-// useClusters makes a cluster the policy's active one, if the operator said so, unless
-// the policy knows a newer word.
+// useClusters makes true what the operator said of the policy's clusters, unless it is old.
 func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 	active, kept, until := word.Active(p.clusters(), now)
 	p.mu.Lock()

@@ -115,6 +115,37 @@ func TestTheDrainOfAClusterEndsWhenItsTimeIsOver(t *testing.T) {
 	}
 }
 
+// Requests of an ended configuration go on, as do its connections if the server missed
+// them when it ended; and the sites of one that is being loaded serve before its start.
+func TestEveryPolicyInUseFollowsASwitch(t *testing.T) {
+	storage := t.TempDir()
+	ended, running := provisionedPolicy(t, storage), provisionedPolicy(t, storage)
+	if err := ended.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	loading := provisionedPolicy(t, storage)
+	word := fleet.Word{}.Switched("dr", 0, time.Now())
+	running.app.applyWord(word)
+	for name, p := range map[string]*Policy{"has ended": ended, "runs": running, "is being loaded": loading} {
+		if active := p.roster.Load().active; active != 1 {
+			t.Errorf("the policy of a configuration that %s uses cluster %d", name, active)
+		}
+	}
+	back := word.Switched("primary", 0, time.Now())
+	running.app.applyWord(back)
+	loading.app.applyWord(word) // which was read before, and is late
+	for name, p := range map[string]*Policy{"has ended": ended, "runs": running, "is being loaded": loading} {
+		if active := p.roster.Load().active; active != 0 {
+			t.Errorf("after a late older word the policy of a configuration that %s uses cluster %d", name, active)
+		}
+	}
+	for _, p := range []*Policy{running, loading} {
+		if err := p.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // counting is a storage that counts what is read of it.
 type counting struct {
 	certmagic.Storage

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -23,12 +22,7 @@ func (p *Policy) Provision(ctx caddy.Context) error {
 	err := p.provision(ctx, host)
 	p.site = siteOf(ctx, w, dials)
 	if err != nil {
-		// Core's clean-up of a handler takes its upstreams out of the pool that
-		// the running configuration uses, although it had not put them in when
-		// its policy failed. Without upstreams there is nothing to take out.
-		if host != nil {
-			host.Upstreams = nil
-		}
+		spareUpstreams(ctx, &err)
 		if p.site.name != "" {
 			err = fmt.Errorf("site %s: %w", p.site.name, err)
 		}
@@ -157,17 +151,6 @@ func (p *Policy) Cleanup() error {
 			if m != nil {
 				m.release(p.app.fleet)
 			}
-		}
-	}
-	return nil
-}
-
-// hostHandler returns the proxy that is being provisioned with this policy, nil
-// in a bare context. A proxy within another's response routes has two above it.
-func hostHandler(ctx caddy.Context) *reverseproxy.Handler {
-	for _, module := range slices.Backward(ctx.Modules()) {
-		if handler, ok := module.(*reverseproxy.Handler); ok {
-			return handler
 		}
 	}
 	return nil

@@ -70,7 +70,8 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the transport.
-func (t *Transport) Provision(ctx caddy.Context) error {
+func (t *Transport) Provision(ctx caddy.Context) (err error) {
+	defer spareUpstreams(ctx, &err)
 	if err := settings.CheckClientIPHeader(t.ClientIPHeader); t.ClientIPHeader != "" && err != nil {
 		return err
 	}

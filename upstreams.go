@@ -77,7 +77,8 @@ func (*Upstreams) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up the sources. It asks none of them.
-func (u *Upstreams) Provision(ctx caddy.Context) error {
+func (u *Upstreams) Provision(ctx caddy.Context) (err error) {
+	defer spareUpstreams(ctx, &err)
 	if len(u.SourcesRaw) == 0 {
 		return errors.New("sources: at least one is needed")
 	}

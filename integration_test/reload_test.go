@@ -265,6 +265,17 @@ func TestAFailedReloadLeavesEverythingWorking(t *testing.T) {
 		}
 		e.newBrowser(3).login()
 	}
+	for name, option := range map[string]string{
+		"a transport whose authority's file is not there": "transport tigergraph {\ntls_trust_pool file missing.pem\n}",
+		"a transport that asks a header without a name":   "transport tigergraph {\nclient_ip_header \"no name\"\n}",
+	} {
+		if err := e.tryLoad("http://"+e.address, proxyTo(nodes, "tigergraph", option)); err == nil {
+			t.Fatalf("loaded a configuration with %s", name)
+		}
+		if after := upstreams(t, admin, nodes); len(after) != len(before) {
+			t.Errorf("after %s Caddy accounts for %v, before for %v", name, after, before)
+		}
+	}
 	// JSON reaches what no Caddyfile does.
 	valid := e.adapt("http://"+e.address, proxyTo(nodes, "tigergraph {\nipv4_prefix 24\n}"))
 	for _, wrong := range []string{`"affinity":"sticky"`, `"ipv4_prefix":99`, `"cookie":{"secrets":[""]}`, `"fallback":{"policy":"tigergraph","ipv6_prefix":999}`} {

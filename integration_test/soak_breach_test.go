@@ -233,6 +233,11 @@ func TestSoakNoticesABreach(t *testing.T) {
 			refused(r, syscall.ECONNRESET)
 			r.edgeSpan(&r.reloads, "edge0", "", at(99), at(102))
 		}, 0},
+		{"the edge resets a connection that is being written to", func(r *soakRecords) { refused(r, syscall.EPIPE) }, 1},
+		{"the edge resets a connection that is being written to in a reload", func(r *soakRecords) {
+			refused(r, syscall.EPIPE)
+			r.edgeSpan(&r.reloads, "edge0", "", at(99), at(102))
+		}, 0},
 		{"an edge does not follow the other", func(r *soakRecords) { r.breach("edge1 uses dr") }, 1},
 		{"a client gets another's answer", func(r *soakRecords) { r.breach("an answer for another") }, 1},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -187,9 +188,7 @@ func (s *soak) readLog(e *soakEdge, failed map[string]bool, names map[string]str
 	if err != nil {
 		s.t.Errorf("%s: %v", e.name, err)
 	}
-	for marker, choice := range log.chosen {
-		s.records.chosen[marker] = choice
-	}
+	maps.Copy(s.records.chosen, log.chosen)
 	e.logged = log.lines
 	return log.cut
 }

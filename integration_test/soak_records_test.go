@@ -310,8 +310,9 @@ func (r *soakRecords) checkFailures(failures soakFailures) (breaches []string) {
 		// The listener of a reload is there before the old one goes, so that nobody
 		// is refused; but the kernel resets whom the old one had not accepted, and
 		// some of those still dial.
+		reset := errors.Is(refusal.err, syscall.ECONNRESET) || errors.Is(refusal.err, syscall.EPIPE)
 		if failures.down[refusal.edge].overlaps(refusal.from, refusal.to) ||
-			errors.Is(refusal.err, syscall.ECONNRESET) && failures.reloads[refusal.edge].overlaps(refusal.from, refusal.to) {
+			reset && failures.reloads[refusal.edge].overlaps(refusal.from, refusal.to) {
 			continue
 		}
 		breaches = append(breaches, fmt.Sprintf("%s took no connection from %s to %s: %v",

@@ -156,7 +156,7 @@ func (s *soak) restart(e *soakEdge, signal syscall.Signal) {
 	_ = e.process.command.Process.Signal(signal) // it may have crashed, which shows
 	select {
 	case <-e.process.ended:
-	case <-time.After(enough):
+	case <-time.After(4 * enough): // it waits for its requests, and nodes hang
 		s.t.Errorf("%s does not end", e.name)
 		_ = e.process.command.Process.Kill()
 		<-e.process.ended

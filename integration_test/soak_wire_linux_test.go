@@ -51,7 +51,7 @@ func dialEdge(version int, e *soakEdge) (soakWire, error) {
 		if err != nil {
 			return nil, err
 		}
-		wire, err := (&http2.Transport{DisableCompression: true}).NewClientConn(conn)
+		wire, err := (&http2.Transport{DisableCompression: true}).NewClientConn(conn) //nolint:staticcheck // net/http's has no connection that is given to it
 		if err != nil {
 			_ = conn.Close()
 			return nil, err
@@ -102,7 +102,10 @@ func (w *h1Wire) send(ctx context.Context, m soakMessage) (*http.Response, error
 		response, err = http.ReadResponse(w.reader, &http.Request{Method: m.method})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w, %v", err, writeErr)
+		if writeErr != nil {
+			err = fmt.Errorf("%w, %w", err, writeErr)
+		}
+		return nil, err
 	}
 	w.done = writeErr != nil || response.Close
 	return response, nil
@@ -127,7 +130,7 @@ func (w *h1Wire) close() { _ = w.conn.Close() }
 
 // h2Wire is a connection that speaks HTTP/2.
 type h2Wire struct {
-	conn *http2.ClientConn
+	conn *http2.ClientConn //nolint:staticcheck // as above
 	host string
 }
 
