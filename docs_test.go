@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -20,13 +21,15 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
-// guides returns the files of docs/ by their names.
+// guides returns the files of docs/ and its folder by their names.
 func guides(t *testing.T) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob("docs/*.md")
-	if err != nil || len(files) < 4 {
-		t.Fatalf("%v, %v", files, err)
+	figures, err2 := filepath.Glob("docs/*/*.md")
+	if err := errors.Join(err, err2); err != nil || len(files) < 4 || len(figures) < 4 {
+		t.Fatalf("%v, %v, %v", files, figures, err)
 	}
+	files = append(files, figures...)
 	contents := make(map[string]string)
 	for _, file := range files {
 		content, err := os.ReadFile(file)

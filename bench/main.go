@@ -134,7 +134,7 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 	flags.DurationVar(&b.fault, "fault", 45*time.Second, "how long a node fails; Caddy's own checks take up to 35s by their defaults")
 	flags.DurationVar(&b.patience, "patience", 5*time.Second, "how long clients wait for an answer where a node fails")
 	flags.IntVar(&b.workers, "workers", runtime.NumCPU(), "cores that each proxy may use: GOMAXPROCS, worker_processes, nbthread")
-	markdown := flags.String("markdown", "", "a `file` for the report, as docs/performance.md has it")
+	markdown := flags.String("markdown", "", "a `file` for the report, as docs/figures has it")
 	flags.StringVar(&b.profiles, "profile", "", "a `folder` for CPU profiles of the Caddy proxies, taken in a round of their own after the others")
 	flags.StringVar(&b.program, "caddy", "", "a Caddy `binary` with the plugin, instead of building cmd/caddy")
 	var added []string

@@ -19,7 +19,7 @@ type report struct {
 	failed  int64
 }
 
-// write writes it as Markdown, for docs/performance.md.
+// write writes it as Markdown, for docs/figures.
 func (b *benchmark) write(w io.Writer, arguments []string) {
 	fmt.Fprintf(w, "Measured on %s with `%s`.\n", time.Now().UTC().Format("2 January 2006"), strings.Join(append([]string{"go run ./bench"}, arguments...), " "))
 	fmt.Fprintln(w)
