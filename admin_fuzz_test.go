@@ -22,14 +22,14 @@ import (
 func FuzzAdmin(f *testing.F) {
 	for _, seed := range []struct{ method, call, body string }{
 		{"GET", "nodes", ""},
-		{"POST", "drain", `{"node": "m1:14240", "for": "1h", "force": false}`},
-		{"POST", "drain", `{"node": "m1", "force": true}`},
-		{"POST", "ready", `{"node": "m2"}`},
-		{"POST", "drain", `{"node": "m1", "for": -1}`},
-		{"POST", "drain", `{"node": "m1", "for": "9999999h"}`},
-		{"POST", "drain", `{"node": "m1", "for": 9223372036854775807}`},
-		{"POST", "drain", `{"node": ["m1"]}`},
-		{"POST", "drain", `{"node": "m1"}{}`},
+		{"POST", "drain", `{"node": "a1:14240", "for": "1h", "force": false}`},
+		{"POST", "drain", `{"node": "a1", "force": true}`},
+		{"POST", "ready", `{"node": "a2"}`},
+		{"POST", "drain", `{"node": "a1", "for": -1}`},
+		{"POST", "drain", `{"node": "a1", "for": "9999999h"}`},
+		{"POST", "drain", `{"node": "a1", "for": 9223372036854775807}`},
+		{"POST", "drain", `{"node": ["a1"]}`},
+		{"POST", "drain", `{"node": "a1"}{}`},
 		{"POST", "ready", `{"node": "\u0000"}`},
 		{"DELETE", "nodes", ""},
 		{"POST", "../config", ""},
@@ -48,7 +48,7 @@ func FuzzAdmin(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", []byte(`{"upstreams":[{"dial":"m1:14240"},{"dial":"m2:14240"}],
+	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", []byte(`{"upstreams":[{"dial":"a1:14240"},{"dial":"a2:14240"}],
 		"load_balancing":{"selection_policy":{"policy":"tigergraph","health_check_off":true}}}`))
 	if err != nil {
 		f.Fatal(err)

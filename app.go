@@ -48,13 +48,6 @@ func (a *App) allPolicies() []*Policy {
 	return slices.Clone(a.policies)
 }
 
-// activeOf returns which of some clusters the operator made the active one, and which
-// keeps its sessions, -1 if none does.
-func (a *App) activeOf(clusters []string) (active, kept int) {
-	active, kept, _ = a.operator.Known().Active(clusters, time.Now())
-	return active, kept
-}
-
 // recover keeps the process alive when a goroutine of the app panics. It is deferred.
 func (a *App) recover(doing string) {
 	if panicked := recover(); panicked != nil {

@@ -54,7 +54,7 @@ func (p *Policy) observe(r *http.Request, a attempt.Attempt) {
 	switch {
 	case a.Err == nil:
 		m.requests.countAnswer(s, a.Status, time.Since(a.Started))
-	case a.Outcome == attempt.ClientGone || r.Context().Err() != nil:
+	case a.Outcome == attempt.ClientGone || a.Outcome == attempt.ClientFault || r.Context().Err() != nil:
 		m.requests.count(s, response.Canceled)
 	default:
 		m.requests.count(s, response.Failed)

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
@@ -115,21 +114,12 @@ func (c *call) rememberOwn(m *member, v *visit, pinned bool) {
 
 // newestVisit returns the visit that a later choice left, nil if none did.
 func newestVisit(r *http.Request) *visit {
-	replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return nil
-	}
-	value, _ := replacer.Get(memoryKey)
-	newest, _ := value.(*visit)
+	newest, _ := noted(r, memoryKey).(*visit)
 	return newest
 }
 
 // setNewestVisit remembers a visit as the newest of a request.
-func setNewestVisit(r *http.Request, v *visit) {
-	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		replacer.Set(memoryKey, v)
-	}
-}
+func setNewestVisit(r *http.Request, v *visit) { note(r, memoryKey, v) }
 
 // choiceFor returns the policy that chose a node for the request, the last if there
 // were several and nil if none did, and whether the client came over TLS.

@@ -164,13 +164,15 @@ func (h stopHandler) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// startHandler lets the events go out. Apps start in random order, so a first probe
-// may end before the events app has started.
+// startHandler lets the events go out, and the operator's word be true of all. Apps start
+// in random order: a first probe may end before the events app has started, and another
+// app may still fail, so that the configuration before goes on by its own storage's word.
 type startHandler struct{ app *App }
 
 // Handle implements caddyevents.Handler.
 func (h startHandler) Handle(context.Context, caddy.Event) error {
 	h.app.outbox.Open()
+	h.app.applyWord(h.app.operator.Known())
 	return nil
 }
 

@@ -59,8 +59,8 @@ func (a *App) startOperator() {
 		a.warnOfLostClusters(running)
 	}
 	word := a.operator.Known()
-	a.applyWord(word)
 	for _, policy := range a.allPolicies() {
+		policy.useClusters(word, time.Now())
 		if names, active := policy.clusters(), policy.roster.Load().active; active != 0 {
 			policy.logger.Info("the active cluster is the one that the operator switched to", zap.String("cluster", names[active]),
 				zap.Time("since", word.Switches[names[active]].Since))
@@ -169,7 +169,7 @@ func (p *Policy) useClusters(word fleet.Word, now time.Time) {
 		// At its end the clock may have been set back, and some time be left.
 		p.keepTimer = time.AfterFunc(until.Sub(now), func() {
 			defer p.app.recover("ending the drain of a cluster")
-			p.useClusters(p.app.operator.Known(), time.Now())
+			p.useClusters(word, time.Now())
 		})
 	}
 	current := p.roster.Load()

@@ -27,8 +27,8 @@ func provisionedPolicy(t *testing.T, storage string) *Policy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", []byte(`{"upstreams":[{"dial":"m1:14240"},{"dial":"m4:14240"}],"load_balancing":{
-		"selection_policy":{"policy":"tigergraph","standby":[{"name":"dr","nodes":["m4:14240"]}],"health_check_off":true,"cookie":{"secrets":["0123456789abcdef"]}}}}`))
+	module, err := ctx.LoadModuleByID("http.handlers.reverse_proxy", []byte(`{"upstreams":[{"dial":"p1:14240"},{"dial":"p4:14240"}],"load_balancing":{
+		"selection_policy":{"policy":"tigergraph","standby":[{"name":"dr","nodes":["p4:14240"]}],"health_check_off":true,"cookie":{"secrets":["0123456789abcdef"]}}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +138,50 @@ func TestEveryPolicyInUseFollowsASwitch(t *testing.T) {
 		if active := p.roster.Load().active; active != 0 {
 			t.Errorf("after a late older word the policy of a configuration that %s uses cluster %d", name, active)
 		}
+	}
+	for _, p := range []*Policy{running, loading} {
+		if err := p.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A configuration may fail to start when its storage's word is known already.
+func TestAWordIsTrueOfOthersOnceAllHasStarted(t *testing.T) {
+	running, starting := provisionedPolicy(t, t.TempDir()), provisionedPolicy(t, t.TempDir())
+	starting.app.operator.Learn(fleet.Word{Version: 20}.Switched("dr", 0, time.Now()))
+	starting.app.startOperator()
+	if ours, theirs := starting.roster.Load().active, running.roster.Load().active; ours != 1 || theirs != 0 {
+		t.Errorf("of the configuration that starts cluster %d is active, of the one that runs cluster %d", ours, theirs)
+	}
+	running.app.applyWord(fleet.Word{Version: 2}.Switched("dr", time.Hour, time.Now()))
+	if active := running.roster.Load().active; active != 1 {
+		t.Errorf("after a switch of the configuration that runs cluster %d is active", active)
+	}
+	for _, p := range []*Policy{running, starting} {
+		if err := p.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The storage may have told a configuration that is being loaded more than the one that
+// runs, which looks every other second.
+func TestAnOlderWordOfTheRunningConfigurationChangesNothing(t *testing.T) {
+	storage := t.TempDir()
+	running := provisionedPolicy(t, storage)
+	text, err := fleet.Word{}.Switched("dr", 0, time.Now()).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&certmagic.FileStorage{Path: storage}).Store(context.Background(), wordPath, text); err != nil {
+		t.Fatal(err)
+	}
+	liveApps.Add(running.app)
+	t.Cleanup(func() { liveApps.Remove(running.app) })
+	loading := provisionedPolicy(t, storage)
+	if active := loading.roster.Load().active; active != 1 {
+		t.Errorf("cluster %d is active in the configuration that is being loaded, which knows of a switch", active)
 	}
 	for _, p := range []*Policy{running, loading} {
 		if err := p.Cleanup(); err != nil {

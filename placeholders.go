@@ -33,6 +33,22 @@ const (
 	queryPlaceholder    = "http.tigergraph.query"
 )
 
+// noted returns what is known of a request under the name of a placeholder, nil if nothing
+// is.
+func noted(r *http.Request, name string) (value any) {
+	if replacer, is := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); is {
+		value, _ = replacer.Get(name)
+	}
+	return value
+}
+
+// note keeps something with a request.
+func note(r *http.Request, name string, value any) {
+	if replacer, is := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); is {
+		replacer.Set(name, value)
+	}
+}
+
 // requestKnower is the writer of a middleware that has set the placeholders of the graph
 // and the query.
 type requestKnower interface{ knowsRequest() }

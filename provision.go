@@ -75,7 +75,9 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 		p.joinMoved(host, idle)
 	}
 
-	active, kept := p.app.activeOf(p.clusters())
+	word := p.app.operator.Known()
+	active, kept, _ := word.Active(p.clusters(), time.Now())
+	p.followed = word.Version
 	p.roster.Store(&roster{active: active, kept: kept})
 	if host != nil {
 		p.host = host

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -50,20 +49,11 @@ type edge struct{}
 const bodyKey = "tigergraph.body"
 
 // Keep implements attempt.Edge.
-func (edge) Keep(r *http.Request, body *attempt.Kept) {
-	if replacer, is := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); is {
-		replacer.Set(bodyKey, body)
-	}
-}
+func (edge) Keep(r *http.Request, body *attempt.Kept) { note(r, bodyKey, body) }
 
 // Kept implements attempt.Edge.
 func (edge) Kept(r *http.Request) *attempt.Kept {
-	replacer, is := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !is {
-		return nil
-	}
-	value, _ := replacer.Get(bodyKey)
-	kept, _ := value.(*attempt.Kept)
+	kept, _ := noted(r, bodyKey).(*attempt.Kept)
 	return kept
 }
 

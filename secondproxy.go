@@ -26,7 +26,7 @@ func mayHaveBeenDone(w http.ResponseWriter, r *http.Request) (mayBe, failed bool
 	case policy == nil:
 		return false, failed
 	case failed, isWithinAnother(w):
-	case r.Context().Value(responseRoutesKey) != nil: // asked a node who may come in
+	case r.Context().Value(responseRoutesKey) != noted(r, withinKey): // asked a node who may come in
 		return false, false
 	default: // `intercept` leaves the header of the answer that it keeps to itself
 		response.Forget(w.Header())
@@ -52,18 +52,16 @@ func forgetAnswers(r *http.Request) {
 	}
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		replacer.Delete(statusPlaceholder)
+		replacer.Set(withinKey, r.Context().Value(responseRoutesKey))
 	}
 }
 
+// withinKey is the placeholder that keeps the routes within which a handler of ours has
+// begun, after a server that checks who may come in.
+const withinKey = "tigergraph.within"
+
 // wasAnswered reports whether a proxy behind this handler has got an answer.
-func wasAnswered(r *http.Request) bool {
-	replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return false
-	}
-	_, answered := replacer.Get(statusPlaceholder)
-	return answered
-}
+func wasAnswered(r *http.Request) bool { return noted(r, statusPlaceholder) != nil }
 
 // answeredError is what a route for a node's answers has made of one.
 type answeredError struct{ error }

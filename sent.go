@@ -1,10 +1,6 @@
 package tigergraph
 
-import (
-	"net/http"
-
-	"github.com/caddyserver/caddy/v2"
-)
+import "net/http"
 
 // sentKey is the placeholder that keeps a request as a proxy sends it, where that has
 // settings of its own for the method or the path (`method`, `rewrite`).
@@ -13,11 +9,8 @@ const sentKey = "tigergraph.sent"
 // asSent returns a request as the last proxy with a policy of ours sent it: what is done
 // by it is told by that, not by what the client asked for.
 func asSent(r *http.Request) *http.Request {
-	if replacer, is := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); is {
-		value, _ := replacer.Get(sentKey)
-		if sent, is := value.(*http.Request); is {
-			return sent
-		}
+	if sent, is := noted(r, sentKey).(*http.Request); is {
+		return sent
 	}
 	return r
 }

@@ -14,7 +14,9 @@ func secondProxies(first, second []*tgnode.Node) map[string]string {
 	return map[string]string{
 		"handle_errors":   cluster(first, "health_check off\nmax_fails 1000") + "\nhandle_errors {\n" + behind + "\n}",
 		"handle_response": cluster(first, "health_check off\nmax_fails 1000\n@broken status 5xx\nhandle_response @broken {\n"+behind+"\n}"),
-		"intercept":       "intercept {\n@broken status 5xx\nhandle_response @broken {\n" + behind + "\n}\n}\n" + cluster(first, "health_check off\nmax_fails 1000"),
+		"intercept behind forward_auth": "forward_auth " + second[0].Addr() + " {\nuri /api/ping\n}\n" +
+			"intercept {\n@broken status 5xx\nhandle_response @broken {\n" + behind + "\n}\n}\n" + cluster(first, "health_check off\nmax_fails 1000"),
+		"intercept": "intercept {\n@broken status 5xx\nhandle_response @broken {\n" + behind + "\n}\n}\n" + cluster(first, "health_check off\nmax_fails 1000"),
 	}
 }
 

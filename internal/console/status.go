@@ -131,8 +131,8 @@ func (p *Printer) traffic(c *Cluster, now time.Time) {
 const (
 	worthTelling = 0.1
 	oftenEnough  = 0.1
-	// remembered is how long the traffic that is shown goes back.
-	remembered = 3 * time.Minute
+	// remembered is how long the traffic that is shown may go back.
+	remembered = 3*time.Minute + 20*time.Second
 )
 
 // refused says that a service which passes its probes fails its requests. The table shows
@@ -142,6 +142,9 @@ func (p *Printer) refused(c *Cluster, name string, now time.Time) {
 	var asked, failed float64
 	for _, node := range c.Nodes {
 		s := node.Services[name]
+		if slices.Contains(nodes, Printable(node.Address)) { // listed once for each way in which sites check it
+			continue
+		}
 		if s.Since != nil && now.Sub(*s.Since) < remembered { // these are the errors of an outage that is over
 			continue
 		}

@@ -73,12 +73,16 @@ func (p *Printer) Await(ctx context.Context, limit time.Duration, look func(now 
 type Quiet struct {
 	// Idle is for how long no session must have been used, nor a request been in
 	// flight; 0 asks for requests alone.
-	Idle time.Duration
-	busy time.Time // when a request was last seen in flight
+	Idle  time.Duration
+	busy  time.Time // when a request was last seen in flight
+	began time.Time // the first look: of sessions before the drain a node knows nothing
 }
 
 // Look says whether the node is quiet, or what it waits for.
 func (q *Quiet) Look(node statuspage.NodeStatus, now time.Time) (done bool, progress string) {
+	if q.began.IsZero() {
+		q.began = now
+	}
 	if node.Requests > 0 {
 		q.busy = now
 		return false, fmt.Sprintf("%s has %s in flight", node.Address, count(node.Requests, "request", "requests"))
@@ -86,6 +90,9 @@ func (q *Quiet) Look(node statuspage.NodeStatus, now time.Time) (done bool, prog
 	last := q.busy
 	if node.LastSession != nil && node.LastSession.After(last) {
 		last = *node.LastSession
+	}
+	if q.Idle > 0 && node.LastSession == nil && now.Sub(q.began) < q.Idle {
+		return false, fmt.Sprintf("%s has no request in flight, but it is not known yet whether a session was used in the last %s", node.Address, q.Idle)
 	}
 	if q.Idle > 0 && now.Sub(last) < q.Idle {
 		return false, fmt.Sprintf("%s has no request in flight, but was used at %s, less than %s ago", node.Address, last.Local().Format(time.TimeOnly), q.Idle)
@@ -146,7 +153,9 @@ func (c *Cluster) DownIn(cluster string) (lines []string, everywhere string) {
 		}
 		count++
 		if names, reason := Down(node); names != "" {
-			lines = append(lines, fmt.Sprintf("%s: %s: %s", node.Address, names, reason))
+			if line := fmt.Sprintf("%s: %s: %s", node.Address, names, reason); !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
 		}
 		for _, name := range services {
 			if node.Services[name].Verdict == "down" {

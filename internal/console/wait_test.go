@@ -21,7 +21,7 @@ func TestANodeIsQuietOnceNoRequestIsInFlightAndNoSessionWasUsed(t *testing.T) {
 		{"no requests", 0, node{LastSession: used}, ""},
 		{"a session that was used lately", time.Minute, node{LastSession: used}, "was used at"},
 		{"a session that was used long ago", 30 * time.Second, node{LastSession: used}, ""},
-		{"no session ever", time.Minute, node{}, ""},
+		{"no session since the drain began", time.Minute, node{}, "it is not known yet"},
 	} {
 		quiet := Quiet{Idle: test.idle}
 		done, progress := quiet.Look(test.node, noon)
@@ -30,6 +30,11 @@ func TestANodeIsQuietOnceNoRequestIsInFlightAndNoSessionWasUsed(t *testing.T) {
 		}
 	}
 
+	unused := Quiet{Idle: time.Minute}
+	unused.Look(node{}, noon)
+	if done, _ := unused.Look(node{}, noon.Add(60*time.Second)); !done {
+		t.Error("a node whose sessions nobody uses is never quiet")
+	}
 	quiet := Quiet{Idle: time.Minute}
 	quiet.Look(node{Requests: 1}, noon)
 	if done, _ := quiet.Look(node{}, noon.Add(59*time.Second)); done {

@@ -60,8 +60,6 @@ type Fleet struct {
 	nodes   map[string]*held[*Node]
 	probers map[string]*held[*Prober]
 	byKin   map[string][]*Prober
-	// followed is the version of the operator's word that is in force.
-	followed int64
 }
 
 // Observer is told what comes and goes. It is called in the order in which this
@@ -149,14 +147,10 @@ func (f *Fleet) Nodes() []*Node {
 	return nodes
 }
 
-// Follow makes the operator's word true of all nodes, unless a newer one is.
+// Follow makes the operator's word true of all nodes.
 func (f *Fleet) Follow(word Word, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if word.Version < f.followed {
-		return
-	}
-	f.followed = word.Version
 	for _, h := range f.nodes {
 		h.value.Follow(word, now)
 	}

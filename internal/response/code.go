@@ -12,7 +12,7 @@ type Code int
 // The codes of attempts that got no answer.
 const (
 	Failed   Code = 0
-	Canceled Code = 1 // the client left
+	Canceled Code = 1 // the client left, or its request could not be read or sent
 )
 
 // Usual returns what an unusual status is counted as, its class. A sick node may answer
