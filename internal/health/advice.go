@@ -95,7 +95,7 @@ func adviceForStatus(service string, status int) string {
 	case http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return fmt.Sprintf("the service answers, but is not well: gadmin status %s -v, and its log (gadmin log %[1]s)", service)
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		return fmt.Sprintf("the node is up, its %s is not: gadmin status %[1]s, then gadmin restart %[1]s; nodes beyond the third have no GUI, beyond the fifth no GSQL", service)
+		return fmt.Sprintf("the node is up, its %s is not: gadmin status %[1]s, then gadmin restart %[1]s#N for this one alone; nodes beyond the third have no GUI, beyond the fifth no GSQL", service)
 	case http.StatusBadRequest:
 		return "if the node speaks TLS, write https:// before it"
 	}
