@@ -2,12 +2,14 @@ package tigergraph
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/attempt"
@@ -96,6 +98,22 @@ func TestAttemptsThroughTheProxysTransportAreBooked(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAClientsFaultIsNoErrorOfTheNode(t *testing.T) {
+	node := startNodes(t, 1)[0]
+	p, _ := loadPolicy(t, plainPolicy, node.Addr())
+	m := p.memberAt(node.Addr())
+	r := httptest.NewRequest(http.MethodPost, "http://edge/restpp/ddl/g", nil)
+	r = r.WithContext(context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{memoryKey: &choice{policy: p, member: m}}))
+	for outcome, want := range map[attempt.Outcome]string{attempt.ClientFault: "canceled", attempt.ClientGone: "canceled", 0: "error"} {
+		m.requests.services[service.RESTPP].codes.Store(nil)
+		p.observe(r, attempt.Attempt{Started: time.Now(), Err: io.ErrUnexpectedEOF, Outcome: outcome})
+		codes := m.requests.services[service.RESTPP].codes.Load()
+		if codes == nil || len(*codes) != 1 || (*codes)[0].code.String() != want {
+			t.Errorf("an attempt that came to %v is counted as %v, want %s", outcome, codes, want)
+		}
 	}
 }
 

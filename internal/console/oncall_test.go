@@ -34,6 +34,22 @@ func TestAServiceThatPassesItsProbesAndFailsItsRequestsIsTold(t *testing.T) {
 	}
 }
 
+// Sites that check a node differently list it once each.
+func TestANodeThatIsListedTwiceIsToldOnce(t *testing.T) {
+	s := service{Verdict: "up", Since: ago(time.Hour), Traffic: &statuspage.Traffic{PerSecond: 10, ErrorsPerSecond: 9}}
+	twice := []node{{Address: "m1:14240", Services: map[string]service{"restpp": s}}, {Address: "m1:14240", Services: map[string]service{"restpp": s}}}
+	text := shown(func(p *Printer) { p.Status(&Cluster{Nodes: twice}, noon) })
+	if !strings.Contains(text, "on m1:14240:") {
+		t.Error(text)
+	}
+	for i := range twice {
+		twice[i].Cluster, twice[i].Services = "dr", map[string]service{"gui": {Verdict: "down", LastError: "refused"}}
+	}
+	if lines, everywhere := (&Cluster{Nodes: twice}).DownIn("dr"); len(lines) != 1 || everywhere != "gui is down" {
+		t.Errorf("%q, everywhere %q", lines, everywhere)
+	}
+}
+
 func TestAFailureThatAProbeAndARequestMetIsToldOnce(t *testing.T) {
 	probe := service{Verdict: "down", Since: ago(time.Minute), Advice: "start it", LastError: "dial tcp 192.0.2.1:14240: connect: connection refused"}
 	request := probe
