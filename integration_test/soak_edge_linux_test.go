@@ -28,6 +28,7 @@ type soakEdge struct {
 	name      string
 	binary    string
 	process   *process
+	outputs   []*buffer    // of this one, and of those before
 	plain     string       // its address for HTTP/1.1
 	secure    string       // and for HTTP/2 and 3
 	starts    atomic.Int64 // how often it was started
@@ -96,7 +97,7 @@ const soakCaddyfile = `%sservers {
 		}
 	}
 	log {
-		level WARN
+		exclude admin
 		format filter {
 			# Caddy hides cookies and Authorization, and knows nothing of GSQL's.
 			request>headers>Gsql-Cookie delete
@@ -145,7 +146,18 @@ https://localhost:%s {
 `
 
 // start starts the edge's process, and returns before it listens.
-func (e *soakEdge) start() { e.process = startProcess(e.t, e.binary, e.caddyfile) }
+func (e *soakEdge) start() {
+	e.process = startProcess(e.t, e.binary, e.caddyfile)
+	e.outputs = append(e.outputs, e.process.output)
+}
+
+// written is what all its processes wrote.
+func (e *soakEdge) written() (written string) {
+	for _, output := range e.outputs {
+		written += output.String()
+	}
+	return written
+}
 
 func (e *soakEdge) awaitStart() {
 	e.process.listening(e.plain)
@@ -173,6 +185,21 @@ func (s *soak) readLogs() {
 	}
 	if killed := s.dealt[soakEdgeKilled]; cut > killed {
 		s.t.Errorf("%d lines of the edges' logs are no entries, and they were killed %d times", cut, killed)
+	}
+}
+
+// keepLogs keeps what the edges wrote, where -artifacts says.
+func (s *soak) keepLogs() {
+	for _, e := range s.edges {
+		access, err := os.ReadFile(e.log)
+		if err != nil {
+			s.t.Error(err)
+		}
+		for kind, content := range map[string]string{"": e.written(), ".access": string(access)} {
+			if err := os.WriteFile(filepath.Join(s.t.ArtifactDir(), e.name+kind+".log"), []byte(content), 0o600); err != nil {
+				s.t.Error(err)
+			}
+		}
 	}
 }
 

@@ -97,6 +97,11 @@ func soakFaults() []soakFault {
 			end:   func(m *soakMachine) { m.runInSpace("ip", "link", "set", "eth0", "up") },
 		},
 	}
+	faults = append(faults, soakFault{
+		name: "Informant killed", least: long, most: 5 * long, // by which no service fails
+		begin: func(m *soakMachine) { m.kill("informant") },
+		end:   func(m *soakMachine) { m.start("informant") },
+	})
 	for _, service := range allServices {
 		name := serviceNames[service]
 		faults = append(faults, soakFault{

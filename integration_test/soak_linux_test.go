@@ -121,10 +121,11 @@ func TestSoak(t *testing.T) {
 	}
 	s.report()
 	if t.Failed() {
-		t.Logf("to do it again: -soak %s -soak.seed %d", *soakFor, s.seed)
+		t.Logf("to do it again: -soak %s -soak.seed %d; the edges' logs are kept with -artifacts", *soakFor, s.seed)
+		s.keepLogs()
 		for _, e := range s.edges {
-			if strings.Contains(e.process.output.String(), "panic") {
-				t.Errorf("%s: %.2000s", e.name, e.process.output)
+			if _, panics, found := strings.Cut(e.written(), "panic"); found {
+				t.Errorf("%s: panic%.2000s", e.name, panics)
 			}
 		}
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // soakMachine is one node of TestSoak's cluster: a real nginx before three
-// services, each a process of its own, in a network namespace of their own where
+// services and an Informant, each a process of its own, in a network namespace of their own where
 // the system lets us make one.
 type soakMachine struct {
 	t       *testing.T
@@ -44,7 +44,7 @@ type soakProcess struct {
 }
 
 // The names of a machine's processes, in the order of their start.
-var soakProcesses = []string{"gui", "gsql", "restpp", "nginx"}
+var soakProcesses = []string{"gui", "gsql", "restpp", "informant", "nginx"}
 
 // gateProcesses stand in for a machine's nginx while its gate does harm.
 var gateProcesses = []string{"nginx behind", "gate"}
@@ -71,9 +71,10 @@ func newSoakMachine(t *testing.T, number, subnet int, onEntry func(string, tgnod
 		m.address = freeAddress(t)
 	}
 	// The documented ports where they cannot be anybody else's.
-	listen, behind, gui, gsql, restpp := m.address, "127.0.0.1:14241", "127.0.0.1:14242", "127.0.0.1:8123", "127.0.0.1:9000"
+	listen, behind, gui, gsql := m.address, "127.0.0.1:14241", "127.0.0.1:14242", "127.0.0.1:8123"
+	restpp, informant := "127.0.0.1:9000", "127.0.0.1:9188"
 	if m.space == nil {
-		behind, gui, gsql, restpp = freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
+		behind, gui, gsql, restpp, informant = freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
 	}
 	socket := filepath.Join(folder, "restpp.sock")
 	for _, sub := range []string{"static", "static/assets", "body", "proxy", "fastcgi"} {
@@ -83,11 +84,12 @@ func newSoakMachine(t *testing.T, number, subnet int, onEntry func(string, tgnod
 	}
 	for file, content := range map[string]string{
 		"static/index.html": "<!DOCTYPE html><title>TigerGraph</title>\n",
-		"nginx.conf":        innerNginx(folder, listen, gui, gsql, socket),
-		"nginx behind.conf": innerNginx(folder, behind, gui, gsql, socket),
+		"nginx.conf":        innerNginx(folder, listen, gui, gsql, informant, socket),
+		"nginx behind.conf": innerNginx(folder, behind, gui, gsql, informant, socket),
 		"gate.json":         settingsOf(serviceProcess{Node: m.name, Listen: listen, Behind: behind}),
 		"gui.json":          settingsOf(serviceProcess{Node: m.name, Listen: gui}),
 		"gsql.json":         settingsOf(serviceProcess{Node: m.name, Listen: gsql}),
+		"informant.json":    settingsOf(serviceProcess{Node: m.name, Listen: informant}),
 		"restpp.json":       settingsOf(serviceProcess{Node: m.name, Listen: restpp, Socket: socket}),
 	} {
 		if err := os.WriteFile(filepath.Join(folder, file), []byte(content), 0o600); err != nil {

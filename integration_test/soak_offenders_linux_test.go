@@ -59,7 +59,7 @@ var soakOffences = []soakOffence{
 	{name: "answers that nobody reads", stays: time.Second, unread: true, send: func(o *soakOffender, _ string) []byte {
 		return o.head("GET", "/restpp/query/social/unread?bytes=20000000", "X-Patience: none", "")
 	}},
-	{name: "requests for a dead Informant", stays: time.Second, send: func(o *soakOffender, _ string) []byte {
+	{name: "requests for an Informant, dead or not", stays: time.Second, send: func(o *soakOffender, _ string) []byte {
 		return o.head("GET", "/informant/metrics", "Accept: */*", "")
 	}},
 	{name: "requests for a sick path of RESTPP", stays: time.Second, send: func(o *soakOffender, _ string) []byte {

@@ -155,14 +155,14 @@ const soakSickPath = "/restpp/query/social/sick"
 // to the GSQL server (HTTP/1.1, unbuffered), /restpp/ to RESTPP by FastCGI over a
 // Unix socket. It differs from the template where it has to: the stand-in takes
 // the prefix /gsqlserver, which the template strips; and localhost is one address,
-// for with two nginx itself would send a GET twice, which no edge can prevent. The
-// Informant is dead, and so is one path of RESTPP's.
-func innerNginx(folder, listen, gui, gsql, socket string) string {
+// for with two nginx itself would send a GET twice, which no edge can prevent. One path of
+// RESTPP's is dead.
+func innerNginx(folder, listen, gui, gsql, informant, socket string) string {
 	user := ""
 	if os.Geteuid() == 0 {
 		user = "user root;" // whose files these are
 	}
-	return user + strings.NewReplacer("FOLDER", folder, "LISTEN", listen, "GUI", gui, "GSQL", gsql, "SOCKET", socket, "SICK", soakSickPath).Replace(`
+	return user + strings.NewReplacer("FOLDER", folder, "LISTEN", listen, "GUI", gui, "GSQL", gsql, "INFORMANT", informant, "SOCKET", socket, "SICK", soakSickPath).Replace(`
 worker_processes 1;
 daemon off;
 pid FOLDER/nginx.pid;
@@ -206,7 +206,7 @@ http {
 			proxy_buffering off;
 		}
 		location /informant/ {
-			proxy_pass http://127.0.0.1:1;
+			proxy_pass http://INFORMANT;
 		}
 		location = SICK {
 			return 502;

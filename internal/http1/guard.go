@@ -34,6 +34,7 @@ func NewGuard(conn net.Conn) *Guard {
 	if socket, ok := conn.(syscall.Conn); ok {
 		g.raw, _ = socket.SyscallConn()
 	}
+	limitSilence(g.raw)
 	return g
 }
 
