@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/iotest"
 
@@ -328,12 +329,7 @@ func TestNobodyIsToldWhatNobodyAsked(t *testing.T) {
 
 // The most connections that there may be are those of both ways together.
 func TestBothWaysKeepToTheMostConnections(t *testing.T) {
-	var open, most atomic.Int64
 	node := "http://" + serveRaw(t, func(conn net.Conn) {
-		now := open.Add(1)
-		defer open.Add(-1)
-		for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
-		}
 		reader := bufio.NewReader(conn)
 		for {
 			r, err := http.ReadRequest(reader)
@@ -345,6 +341,28 @@ func TestBothWaysKeepToTheMostConnections(t *testing.T) {
 		}
 	})
 	transport := newTransport(t, `{"max_conns_per_host": 3}`)
+	// They are counted where they are made, for a node hears of an end after its client.
+	var open, most, short, long atomic.Int64
+	counted := func(conn net.Conn, err error, made *atomic.Int64) (net.Conn, error) {
+		if err != nil {
+			return nil, err
+		}
+		made.Add(1)
+		for now := open.Add(1); ; {
+			if seen := most.Load(); now <= seen || most.CompareAndSwap(seen, now) {
+				return &countedConnection{conn, sync.OnceFunc(func() { open.Add(-1) })}, nil
+			}
+		}
+	}
+	dial, dialOwn := transport.Transport.DialContext, transport.sender.Own.Dial
+	transport.Transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		return counted(conn, err, &long)
+	}
+	transport.sender.Own.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := dialOwn(ctx, address)
+		return counted(conn, err, &short)
+	}
 	var clients sync.WaitGroup
 	for range 12 {
 		clients.Go(func() {
@@ -361,9 +379,27 @@ func TestBothWaysKeepToTheMostConnections(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	if n := most.Load(); n > 3+3 { // a node hears of an end after its client
+	if n := most.Load(); n > 3 {
 		t.Errorf("%d connections at a time", n)
 	}
+	if short.Load() == 0 || long.Load() == 0 {
+		t.Errorf("%d connections for short requests, %d for others", short.Load(), long.Load())
+	}
+}
+
+// countedConnection is a connection whose end is told.
+type countedConnection struct {
+	net.Conn
+	closed func()
+}
+
+func (c *countedConnection) SyscallConn() (syscall.RawConn, error) {
+	return c.Conn.(syscall.Conn).SyscallConn()
+}
+
+func (c *countedConnection) Close() error {
+	c.closed()
+	return c.Conn.Close()
 }
 
 func TestTheNetworkProxyIsAskedOnceARequest(t *testing.T) {
@@ -382,8 +418,9 @@ func TestTheNetworkProxyIsAskedOnceARequest(t *testing.T) {
 	for _, test := range []struct {
 		proxy  *url.URL
 		length int64
+		header int // the bytes of it
 		status int
-	}{{nil, 0, 204}, {nil, -1, 204}, {through, 0, 418}, {through, -1, 418}} {
+	}{{nil, 0, 0, 204}, {nil, -1, 0, 204}, {through, 0, 0, 418}, {through, -1, 0, 418}, {nil, 0, 20_000, 204}, {through, 0, 20_000, 418}} {
 		transport := newTransport(t, `{}`)
 		var asked atomic.Int64
 		transport.Transport.Proxy = attempt.AskOnce(func(*http.Request) (*url.URL, error) {
@@ -394,7 +431,9 @@ func TestTheNetworkProxyIsAskedOnceARequest(t *testing.T) {
 		if test.length < 0 {
 			body = strings.NewReader("body")
 		}
-		res, err := transport.RoundTrip(liveRequest(t, t.Context(), http.MethodPost, node, body, test.length))
+		r := liveRequest(t, t.Context(), http.MethodPost, node, body, test.length)
+		r.Header.Set("X-Long", strings.Repeat("x", test.header))
+		res, err := transport.RoundTrip(r)
 		if err != nil {
 			t.Fatal(err)
 		}

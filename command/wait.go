@@ -65,7 +65,11 @@ func awaitQuiet(out *console.Printer, flags caddycmd.Flags, address string, limi
 	if err != nil {
 		return statusOf(err), err
 	}
-	out.Print("%s may be stopped: no request is in flight there.\n", address)
+	if idle > 0 {
+		out.Print("%s may be stopped: no request is in flight there, and no session was used for %s.\n", address, idle)
+	} else {
+		out.Print("%s may be stopped: no request is in flight there. Who is logged in there will have to log in again; --idle waits for them.\n", address)
+	}
 	return exitFine, nil
 }
 

@@ -99,7 +99,7 @@ func TestValidateAndAdaptTouchNoNodeAndMakeNoKey(t *testing.T) {
 	}
 }
 
-func TestABinaryServesAndEndsCleanlyAndKeepsItsSessions(t *testing.T) {
+func TestABinaryServesAndEndsCleanlyAndKeepsItsSessionsAsLongAsItsKey(t *testing.T) {
 	_, nodes := startCluster(t, 3)
 	storage, address := t.TempDir(), freeAddress(t)
 	site := processOptions(storage) + "}\nhttp://" + address + " {\n" + proxyTo(nodes, "tigergraph") + "\n}\n"
@@ -115,20 +115,35 @@ func TestABinaryServesAndEndsCleanlyAndKeepsItsSessions(t *testing.T) {
 			t.Errorf("the session of %s was sent to %q: %d", node, now, status)
 		}
 		b.http.CloseIdleConnections()
-		if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
+		p.endCleanly()
+	}
+	cookie := b.ourCookie()
+	if err := os.Remove(filepath.Join(storage, "tigergraph", "cookie.key")); err != nil {
+		t.Fatal(err)
+	}
+	startProcess(t, caddyBinary, site).listening(address)
+	b.get("/api/ping")
+	if now := b.ourCookie(); now == cookie {
+		t.Error("a cookie outlived the key that it was made with")
+	}
+}
+
+// endCleanly ends the process as systemd would.
+func (p *process) endCleanly() {
+	p.t.Helper()
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	eventually(p.t, "the process ends", func() bool {
+		select {
+		case <-p.ended:
+			return true
+		default:
+			return false
 		}
-		eventually(t, "the process ends", func() bool {
-			select {
-			case <-p.ended:
-				return true
-			default:
-				return false
-			}
-		})
-		if code := p.command.ProcessState.ExitCode(); code != 0 || strings.Contains(p.output.String(), "panic") {
-			t.Errorf("exit code %d: %s", code, p.output)
-		}
+	})
+	if code := p.command.ProcessState.ExitCode(); code != 0 || strings.Contains(p.output.String(), "panic") {
+		p.t.Errorf("exit code %d: %s", code, p.output)
 	}
 }
 

@@ -351,7 +351,7 @@ func (c command) testWaiting(t *testing.T) {
 		return busy != nil
 	})
 	run("drain", busy.Addr(), "--wait", "100ms").expect(t, "drain that waits too briefly", 1, "after 100ms "+busy.Addr()+" has 1 request in flight")
-	run("drain", busy.Addr(), "--wait", "1m").expect(t, "drain --wait", 0, "takes no new clients", "has 1 request in flight", "may be stopped")
+	run("drain", busy.Addr(), "--wait", "1m").expect(t, "drain --wait", 0, "takes no new clients", "has 1 request in flight", "may be stopped", "will have to log in again; --idle waits for them")
 	select {
 	case status := <-answered:
 		if status != http.StatusOK {
@@ -360,6 +360,7 @@ func (c command) testWaiting(t *testing.T) {
 	case <-time.After(enough):
 		t.Error("drain --wait returned before the request had ended")
 	}
+	run("drain", busy.Addr(), "--wait", "1m", "--idle", "300ms").expect(t, "drain --wait --idle", 0, "may be stopped", "no session was used for 300ms")
 }
 
 // The status can be left on a screen, while Caddy comes and goes.

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
 // talker is a node that says more than it is asked. Each of its answers names the
@@ -24,11 +26,15 @@ type talker struct {
 	surplus string
 }
 
-func startTalker(t *testing.T, talk func(conn net.Conn, answer, surplus string)) *talker {
+// startTalker starts one, which speaks TLS if it is given settings for that.
+func startTalker(t *testing.T, encryption *tls.Config, talk func(conn net.Conn, answer, surplus string)) *talker {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if encryption != nil {
+		listener = tls.NewListener(listener, encryption)
 	}
 	n := &talker{listener: listener, talk: talk, conns: make(map[net.Conn]bool), surplus: answering("nobody")}
 	var serving sync.WaitGroup
@@ -100,7 +106,18 @@ func (n *talker) sayLate(pieces int) {
 }
 
 // No client ever sees what another one was told, however a node mixes up its answers.
-func TestNoClientSeesAnothersAnswer(t *testing.T) {
+func TestNoClientSeesAnothersAnswer(t *testing.T) { testSurplus(t, "", nil) }
+
+func TestNoClientSeesAnothersAnswerWhereNodesSpeakTLS(t *testing.T) {
+	encryption, _, err := tgnode.SelfSigned("localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	encryption.NextProtos = []string{"http/1.1"}
+	testSurplus(t, "https://", encryption)
+}
+
+func testSurplus(t *testing.T, scheme string, encryption *tls.Config) {
 	const clients, rounds = 32, 6
 	plain := func(conn net.Conn, answer, _ string) { _, _ = io.WriteString(conn, answer) }
 	for _, node := range []struct {
@@ -125,9 +142,13 @@ func TestNoClientSeesAnothersAnswer(t *testing.T) {
 		{"late and in pieces", plain, 5},
 	} {
 		t.Run(node.name, func(t *testing.T) {
-			n := startTalker(t, node.talk)
+			n := startTalker(t, encryption, node.talk)
 			e := newEdge(t)
-			e.loadTLS("tigergraph " + n.listener.Addr().String() + " {\nhealth_check off\n}")
+			verification := ""
+			if encryption != nil {
+				verification = "transport tigergraph {\ntls_insecure_skip_verify\n}\n"
+			}
+			e.loadTLS("tigergraph " + scheme + n.listener.Addr().String() + " {\nhealth_check off\n" + verification + "}")
 			base := e.newBrowserTLS(2).base
 			for protocol, client := range manyAtOnce(t) {
 				for _, kind := range []string{"GET", "POST", "POST in chunks"} {

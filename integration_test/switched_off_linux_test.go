@@ -1,10 +1,14 @@
 package integration_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -89,4 +93,56 @@ func TestRequestsOfAMachineThatIsSwitchedOffFailAfterAMinute(t *testing.T) {
 	cut.runInSpace("ip", "link", "set", "eth0", "down")
 	fails("did not take", "/cut/restpp/query/social/q?marker=lost")
 	group.Wait()
+}
+
+// A node that is busy with what it has may leave the rest of an upload for as long as it
+// likes: nginx writes it to a disk that may be slow.
+func TestANodeMayTakeMoreThanAMinuteForAnUpload(t *testing.T) {
+	if os.Getenv("CI") == "" {
+		t.Skip("takes over a minute: set CI=true to run it")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 64 << 20 // more than the buffers between client and node hold
+	pause := make(chan struct{})
+	var serving sync.WaitGroup
+	t.Cleanup(serving.Wait)
+	t.Cleanup(func() { listener.Close() })
+	serving.Go(func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		r, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		<-pause
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n%d", n)
+	})
+	e := newEdge(t)
+	e.load("tigergraph " + listener.Addr().String() + " {\nhealth_check off\n}")
+	time.AfterFunc(75*time.Second, func() { close(pause) })
+	client := &http.Client{Timeout: 5 * time.Minute}
+	response, err := client.Post("http://"+e.address+"/restpp/ddl/social", "text/csv", io.LimitReader(zeros{}, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err != nil || string(body) != strconv.Itoa(size) {
+		t.Errorf("%d %q, %v", response.StatusCode, body, err)
+	}
+}
+
+// zeros is a reader without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }

@@ -149,9 +149,14 @@ func TestTheNetworkProxyIsNotAskedAgain(t *testing.T) {
 		t.Errorf("asked %d times: %v", asked, err)
 	}
 	said := &url.URL{Host: "proxy:3128"}
-	r = r.WithContext(context.WithValue(r.Context(), forwardProxyKey{}, forwardProxy{said, nil}))
-	if proxy, err := ask(r); proxy != said || err != nil || asked != 1 {
+	if proxy, err := ask(withForwardProxy(r, &forwardProxy{true, said, nil})); proxy != said || err != nil || asked != 1 {
 		t.Errorf("asked %d times: %v, %v", asked, proxy, err)
+	}
+	again := withForwardProxy(r, new(forwardProxy))
+	for range 3 {
+		if _, err := ask(again); !errors.Is(err, errAway) || asked != 2 {
+			t.Errorf("asked %d times: %v", asked, err)
+		}
 	}
 }
 

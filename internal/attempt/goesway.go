@@ -19,15 +19,23 @@ const mostInformational = 500
 type goesWay struct {
 	suspects            *http1.Suspects
 	address             string
+	short               bool // all that is sent has room at the node
 	asked, wrote, heard atomic.Bool
+	most                http1.Limits // of the header of an answer, an informational one too
 	informational       atomic.Int32
 	connection          atomic.Pointer[httptrace.GotConnInfo]
 }
 
 // sendGoesWay sends a request by Go's client.
 func (s *Sender) sendGoesWay(r *http.Request, a *Attempt) (*http.Response, error) {
-	way := &goesWay{suspects: &s.Suspects, address: hostPort(r.URL)}
+	way := &goesWay{suspects: &s.Suspects, address: hostPort(r.URL), short: isShort(r), most: http1.DefaultLimits}
+	if a.Probe {
+		way.most = http1.ProbeLimits
+	}
 	s.restoreBody(r)
+	if _, is := r.Context().Value(forwardProxyKey{}).(*forwardProxy); !is {
+		r = withForwardProxy(r, new(forwardProxy))
+	}
 	ctx := r.Context()
 	r = r.WithContext(httptrace.WithClientTrace(s.Edge.Detached(ctx), &httptrace.ClientTrace{
 		GetConn:              func(string) { way.asked.Store(true) },
@@ -45,14 +53,10 @@ func (s *Sender) sendGoesWay(r *http.Request, a *Attempt) (*http.Response, error
 	r.Close = r.Close || s.Suspects.Has(way.address)
 	res, err := s.Goes.RoundTrip(r)
 	if err == nil {
-		limit := http1.DefaultLimits.Lines
-		if a.Probe {
-			limit = http1.ProbeLimits.Lines
-		}
-		if lines := linesOf(res.Header); lines > limit {
+		if err := way.exceeds(res.Header); err != nil {
 			_ = res.Body.Close()
 			a.Outcome = Garbled
-			return nil, fmt.Errorf("net/http: server response headers exceeded %d lines; aborted", limit)
+			return nil, err
 		}
 		if res.StatusCode < http.StatusContinue { // which no server can send on
 			_ = res.Body.Close()
@@ -88,17 +92,29 @@ func hostPort(u *url.URL) string {
 
 func (w *goesWay) gotConn(info httptrace.GotConnInfo) {
 	w.connection.Store(&info)
-	if info.Reused && http1.BeginRequest(info.Conn) {
+	if http1.BeginRequest(info.Conn, info.Reused, w.short) {
 		w.suspects.Add(w.address)
 	}
 }
 
 // got1xx cuts off a node that sends nothing else.
-func (w *goesWay) got1xx(int, textproto.MIMEHeader) error {
-	if w.informational.Add(1) > mostInformational {
+func (w *goesWay) got1xx(_ int, header textproto.MIMEHeader) error {
+	if w.informational.Add(1) > mostInformational || linesOf(http.Header(header)) > w.most.Lines {
 		if info := w.connection.Load(); info != nil {
 			_ = info.Conn.Close()
 		}
+	}
+	return nil
+}
+
+// exceeds returns an error if the header of an answer is larger than it may be. That of a
+// client's answer Go's client bounds by its bytes.
+func (w *goesWay) exceeds(header http.Header) error {
+	if linesOf(header) > w.most.Lines {
+		return fmt.Errorf("net/http: server response headers exceeded %d lines; aborted", w.most.Lines)
+	}
+	if w.most.Bytes < http1.DefaultLimits.Bytes && bytesOf(header) > w.most.Bytes {
+		return fmt.Errorf("net/http: server response headers exceeded %d bytes; aborted", w.most.Bytes)
 	}
 	return nil
 }
@@ -110,4 +126,14 @@ func linesOf(header http.Header) int {
 		lines += len(values)
 	}
 	return lines
+}
+
+// bytesOf returns how many bytes they have, at least.
+func bytesOf(header http.Header) (size int64) {
+	for name, values := range header {
+		for _, value := range values {
+			size += int64(len(name) + len(": ") + len(value) + len("\r\n"))
+		}
+	}
+	return size
 }

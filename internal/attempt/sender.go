@@ -31,8 +31,9 @@ func (s *Sender) Send(r *http.Request, a *Attempt) (*http.Response, error) {
 	if s.Own == nil || r.URL.Scheme != "http" || !isShort(r) {
 		return s.sendGoesWay(r, a)
 	}
-	if proxy, err := s.Proxy(r); proxy != nil || err != nil {
-		return s.sendGoesWay(r.WithContext(context.WithValue(r.Context(), forwardProxyKey{}, forwardProxy{proxy, err})), a)
+	proxy, proxyErr := s.Proxy(r)
+	if proxy != nil || proxyErr != nil {
+		return s.sendGoesWay(withForwardProxy(r, &forwardProxy{true, proxy, proxyErr}), a)
 	}
 	body, err := s.readBody(r)
 	if err != nil {
@@ -50,7 +51,7 @@ func (s *Sender) Send(r *http.Request, a *Attempt) (*http.Response, error) {
 		if body != nil {
 			r.Body = &wholeBody{body: body}
 		}
-		return s.sendGoesWay(r, a)
+		return s.sendGoesWay(withForwardProxy(r, &forwardProxy{asked: true}), a)
 	}
 	var unanswered *http1.UnansweredError
 	var unsendable *http1.RequestError
@@ -81,21 +82,33 @@ func isShort(r *http.Request) bool {
 	return r.Header["Upgrade"] == nil && r.Header["Expect"] == nil && r.Method != http.MethodConnect && len(r.Trailer) == 0
 }
 
-// forwardProxy is what the network proxy said to a request.
+// forwardProxy is which network proxy a request goes through, once that was asked.
 type forwardProxy struct {
-	url *url.URL
-	err error
+	asked bool
+	url   *url.URL
+	err   error
 }
 
 type forwardProxyKey struct{}
 
+// withForwardProxy has AskOnce remember what is said to a request.
+func withForwardProxy(r *http.Request, said *forwardProxy) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), forwardProxyKey{}, said))
+}
+
 // AskOnce returns a function that asks which network proxy a request goes through,
-// unless that was asked for the request before.
+// unless that was asked for the request before: Go's client asks each time that it tries
+// again.
 func AskOnce(ask func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	return func(r *http.Request) (*url.URL, error) {
-		if said, is := r.Context().Value(forwardProxyKey{}).(forwardProxy); is {
-			return said.url, said.err
+		said, is := r.Context().Value(forwardProxyKey{}).(*forwardProxy)
+		if !is {
+			return ask(r)
 		}
-		return ask(r)
+		if !said.asked {
+			said.asked = true
+			said.url, said.err = ask(r)
+		}
+		return said.url, said.err
 	}
 }

@@ -39,7 +39,7 @@ func Advice(service string, failure error) string {
 	case failure == nil:
 		return ""
 	case errors.Is(failure, ErrNoRoute):
-		return fmt.Sprintf("nobody knows whether it lives, so it counts as up: set the path of a request that the node's nginx hands on (health_check { %s <path> }), or switch the check off (health_check { %[1]s off })", service)
+		return fmt.Sprintf("nobody knows whether it lives, so it counts as up: in health_check, set the path of a request that the node's nginx hands on by a line '%s <path>', or switch the check off by '%[1]s off'", service)
 	case errors.As(failure, &page):
 		return adviceForPage(service, page)
 	case errors.As(failure, &dns), says(failure, "no such host"), says(failure, "lookup "): // whatever the name server did
@@ -79,7 +79,7 @@ func adviceForPage(service string, page PageError) string {
 	case page.reason == wantsClientCert:
 		return "the node's nginx wants a client certificate (mTLS): give the transport one that it trusts (tls_client_auth)"
 	case page.Status == http.StatusNotFound:
-		return fmt.Sprintf("nginx has no such route there: is this the port of TigerGraph's nginx? If so, set the path of a request that it hands on (health_check { %s <path> })", service)
+		return fmt.Sprintf("nginx has no such route there: is this the port of TigerGraph's nginx? If so, in health_check, set the path of a request that it hands on by a line '%s <path>'", service)
 	}
 	return "the node's nginx refuses the request before the service sees it: look at its configuration (gadmin config get Nginx) and its error log"
 }

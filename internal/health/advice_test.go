@@ -32,7 +32,7 @@ func TestAdviceNamesTheNextThingToLookAt(t *testing.T) {
 		{StatusError(404), "something else answers"},
 		{fmt.Errorf("%w: no JSON object", ErrBody), "something else answers"},
 		{ErrTooLong, "something else answers"},
-		{fmt.Errorf("asking: %w", ErrNoRoute), "health_check { gsql <path> }"},
+		{fmt.Errorf("asking: %w", ErrNoRoute), "in health_check, set the path of a request that the node's nginx hands on by a line 'gsql <path>'"},
 		{errors.New("remote error: tls: certificate required"), "tls_client_auth"},
 		{errors.New("http: server gave HTTP response to HTTPS client"), "does not speak TLS"},
 		{EvidenceError{Refused}, "nothing listens"},

@@ -40,7 +40,7 @@ func TestAnErrorPageOfNginxProvesNothing(t *testing.T) {
 		{"bad certificate", 400, "nginx/1.26", html, page("400 Bad Request", "<center>The SSL certificate error</center>\r\n"), false, "tls_client_auth"},
 		{"a line about the certificate", 403, "nginx", plain, "Client certificate verification failed", false, "tls_client_auth"},
 		{"forbidden address", 403, "nginx", html, page("403 Forbidden", ""), false, "refuses the request"},
-		{"no route", 404, "nginx", html, page("404 Not Found", ""), false, "health_check { restpp <path> }"},
+		{"no route", 404, "nginx", html, page("404 Not Found", ""), false, "in health_check, set the path of a request that it hands on by a line 'restpp <path>'"},
 		{"without the field Server", 404, "", html, page("404 Not Found", ""), false, "no such route"},
 		{"busy", 503, "nginx", html, page("503 Service Temporarily Unavailable", ""), false, "refuses the request"},
 	} {

@@ -46,7 +46,7 @@ func (c *Client) newConnection(dialled net.Conn, address string) *connection {
 	conn.reader = bufio.NewReaderSize(conn, size)
 	conn.abort = conn.close
 	conn.prepareToLook()
-	limitSilence(conn.raw)
+	limitSilence(conn.raw, true) // what it sends is short
 	return conn
 }
 

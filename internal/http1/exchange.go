@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -159,15 +157,12 @@ func (c *connection) isSent() bool {
 	}
 }
 
-// failure is what became of a request, in words.
+// failure is what became of a request, in the words of Go's client.
 func (c *connection) failure(err error) error {
-	switch {
-	case c.header.long != nil:
-		return c.header.long
-	case !c.heard && c.broken:
+	if c.header.long != nil {
+		err = c.header.long
+	} else if !c.heard && c.broken {
 		return &UnansweredError{Reason: err, Sent: c.sent}
-	case errors.Is(err, io.ErrUnexpectedEOF), strings.HasPrefix(err.Error(), "malformed "):
-		return fmt.Errorf("net/http: HTTP/1.x transport connection broken: %w", err)
 	}
-	return err
+	return fmt.Errorf("net/http: HTTP/1.x transport connection broken: %w", err)
 }

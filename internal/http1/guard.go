@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 )
@@ -17,7 +18,13 @@ import (
 // nothing is left in the buffer is known once it waits for more.
 type Guard struct {
 	net.Conn
-	raw syscall.RawConn // nil if nobody can look
+	raw     syscall.RawConn // nil if nobody can look
+	limited bool            // its silence is
+
+	receive func(fd uintptr) bool // reads into the buffer, once there is something
+	into    []byte
+	n       int
+	err     error
 
 	mu      sync.Mutex
 	changed sync.Cond
@@ -34,15 +41,18 @@ func NewGuard(conn net.Conn) *Guard {
 	if socket, ok := conn.(syscall.Conn); ok {
 		g.raw, _ = socket.SyscallConn()
 	}
-	limitSilence(g.raw)
+	g.prepareToReceive()
 	return g
 }
 
-// BeginRequest has the guard of a connection, if it has one and no requests share it,
-// watch for what was not asked until the next request is written. The connection has
-// served others. If something was said already, it is closed, and BeginRequest reports
-// so.
-func BeginRequest(conn net.Conn) (unasked bool) {
+// BeginRequest prepares a connection for a request, unless it has no guard, or requests
+// share it. Of one that has served others, the guard watches for what was not asked until
+// the request is written. If something was said already, it is closed, and BeginRequest
+// reports so.
+//
+// A connection breaks when the machine at its other end is silent, if the request is
+// short: a longer one waits until the server takes it, however long that is.
+func BeginRequest(conn net.Conn, reused, short bool) (unasked bool) {
 	if encrypted, is := conn.(*tls.Conn); is {
 		if encrypted.ConnectionState().NegotiatedProtocol == "h2" {
 			return false
@@ -50,7 +60,14 @@ func BeginRequest(conn net.Conn) (unasked bool) {
 		conn = encrypted.NetConn()
 	}
 	g, is := conn.(*Guard)
-	return is && g.begin()
+	if !is {
+		return false
+	}
+	if g.limited != short {
+		g.limited = short
+		limitSilence(g.raw, short)
+	}
+	return reused && g.begin()
 }
 
 func (g *Guard) begin() (unasked bool) {
@@ -74,22 +91,74 @@ func (g *Guard) begin() (unasked bool) {
 
 var errUnasked = errors.New("the server said something that it was not asked")
 
-// Read receives.
+// Read receives. What is taken from the system and what is known of it change at once,
+// so that nothing can be said unnoticed in between.
 func (g *Guard) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	g.into = p
+	if g.receive == nil {
+		return g.readBlindly()
+	}
+	g.n, g.err = 0, nil
+	err := g.raw.Read(g.receive)
+	if err == nil {
+		err = g.err
+	}
+	switch broken := (*net.OpError)(nil); {
+	case err == nil, errors.Is(err, io.EOF):
+	case errors.Is(err, errUnasked):
+		_ = g.Close()
+	case errors.As(err, &broken):
+		broken.Op = "read"
+	default:
+		err = &net.OpError{Op: "read", Net: g.LocalAddr().Network(), Source: g.LocalAddr(), Addr: g.RemoteAddr(), Err: os.NewSyscallError("read", err)}
+	}
+	return g.n, err
+}
+
+// readBlindly reads where the system cannot be asked.
+func (g *Guard) readBlindly() (int, error) {
 	g.mu.Lock()
 	g.waits = true
 	g.changed.Broadcast()
 	g.mu.Unlock()
-	n, err := g.Conn.Read(p)
+	n, err := g.Conn.Read(g.into)
 	g.mu.Lock()
-	g.waits, g.ended = false, err != nil
-	unasked := n > 0 && g.silent
+	g.received(n, err)
 	g.mu.Unlock()
-	if unasked {
+	if errors.Is(g.err, errUnasked) {
 		_ = g.Close()
-		return 0, errUnasked
 	}
-	return n, err
+	return g.n, g.err
+}
+
+// received notes what was read. The caller holds mu.
+func (g *Guard) received(n int, err error) {
+	g.n, g.err = n, err
+	g.waits, g.ended = false, err != nil || endsInAlert(g.into[:n])
+	switch {
+	case n == 0 && err == nil:
+		g.err, g.ended = io.EOF, true
+	case n > 0 && g.silent:
+		g.n, g.err = 0, errUnasked
+	}
+}
+
+// endsInAlert reports whether the last thing that was read is an alert of TLS, by which a
+// connection ends as by the end of TCP's: a record of that type or, since TLS 1.3, one
+// that is as short as an alert.
+func endsInAlert(read []byte) bool {
+	const header, longest = 5, 64
+	for size := header + 2; size <= min(len(read), longest); size++ {
+		record := read[len(read)-size:]
+		isAlert := record[0] == 21 || record[0] == 23 && size == header+19
+		if isAlert && record[1] == 3 && int(record[3])<<8|int(record[4]) == size-header {
+			return true
+		}
+	}
+	return false
 }
 
 // Write sends, if the server is not ahead of it.

@@ -12,4 +12,6 @@ func (*connection) prepareToLook() {}
 
 func (*connection) isQuiet() bool { return false }
 
+func (*Guard) prepareToReceive() {}
+
 func look(syscall.RawConn) (something, end bool) { return false, false }

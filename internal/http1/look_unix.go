@@ -53,10 +53,32 @@ func look(raw syscall.RawConn) (something, end bool) {
 		return false, false
 	}
 	err := raw.Control(func(fd uintptr) {
-		var one [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		something = n > 0
+		var first [64]byte
+		n, _, err := syscall.Recvfrom(int(fd), first[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		something = n > 0 && !endsInAlert(first[:n])
 		end = !something && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
 	})
 	return something, end || err != nil
+}
+
+// prepareToReceive is apart so that receiving allocates nothing.
+func (g *Guard) prepareToReceive() {
+	if g.raw == nil {
+		return
+	}
+	g.receive = func(fd uintptr) bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		n, err := syscall.Read(int(fd), g.into)
+		for errors.Is(err, syscall.EINTR) {
+			n, err = syscall.Read(int(fd), g.into)
+		}
+		if errors.Is(err, syscall.EAGAIN) {
+			g.waits = true
+			g.changed.Broadcast()
+			return false
+		}
+		g.received(max(n, 0), err)
+		return true
+	}
 }

@@ -14,13 +14,19 @@ import (
 // HAProxy wait for an answer.
 const mostSilence = time.Minute
 
-// limitSilence has the connection break when the machine at its other end is silent.
-func limitSilence(raw syscall.RawConn) {
+// limitSilence has the connection break when the machine at its other end is silent, or
+// takes away that bound. With it, a server must also take what has no room in its
+// machine's memory, within the same time.
+func limitSilence(raw syscall.RawConn, limited bool) {
 	if raw == nil {
 		return
 	}
+	most := 0 // the system's own bound
+	if limited {
+		most = int(mostSilence / time.Millisecond)
+	}
 	// Where that cannot be set, the system's own bounds remain.
 	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(mostSilence/time.Millisecond))
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, most)
 	})
 }

@@ -1,0 +1,35 @@
+package http1
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// TLS says that a connection ends, and where sessions go on, in messages of its own.
+func TestWhatTLSItselfSaysIsNothingUnasked(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		_, _ = io.WriteString(w, "answer")
+	}))
+	defer server.Close()
+	dialled, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := tls.Client(NewGuard(dialled), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test's own server
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: node\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(conn); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	if BeginRequest(conn, true, true) {
+		t.Error("the end of the connection was taken for something that was not asked")
+	}
+}
