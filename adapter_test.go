@@ -187,7 +187,7 @@ func TestTheImageNamesTheVariableThatIsWrong(t *testing.T) {
 		t.Run(test[0]+"="+test[1], func(t *testing.T) {
 			_, _, err := adaptImage(t, "SITE", "graph.example.com", "TIGERGRAPH_NODES", "m1 m2 m3", test[0], test[1])
 			if err == nil || !strings.Contains(err.Error(), "the environment variable "+test[0]+" is ") || !strings.Contains(err.Error(), test[2]) {
-				t.Errorf("got %v, want %s", err, test[2])
+				t.Fatalf("got %v, want %s", err, test[2])
 			}
 			if (strings.Contains(test[0], "KEY") || strings.Contains(test[1], "@")) && strings.Contains(err.Error(), test[1]) {
 				t.Errorf("the key is in the message: %v", err)
