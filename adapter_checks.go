@@ -55,7 +55,7 @@ func checkAdmin(value string) error {
 		return err
 	}
 	if file, isSocket := strings.CutPrefix(value, "unix/"); isSocket && path.IsAbs(file) {
-		return nil
+		return environment.CheckSocket(file)
 	}
 	if _, _, err := net.SplitHostPort(value); err != nil || address.PortRangeSize() != 1 || address.StartPort == 0 {
 		return fmt.Errorf("'%s' is no address to listen on, such as localhost:2019", value)

@@ -164,6 +164,8 @@ func TestTheImageNamesTheVariableThatIsWrong(t *testing.T) {
 		{"COOKIE_KEY", "short", "COOKIE_KEY is wrong: it has 5 characters, and must have at least 16"},
 		{"COOKIE_KEY", "{file./run/secrets/k}", "COOKIE_KEY is wrong: it must be the key itself"},
 		{"COOKIE_KEY", "0123456789abcdef{env.MORE}", "COOKIE_KEY is wrong: it must be the key itself"},
+		{"COOKIE_KEY", "$(openssl rand -hex 32)", "COOKIE_KEY is wrong: it must be the key itself"},
+		{"COOKIE_KEY", "${EDGE_COOKIE_KEY}", "COOKIE_KEY is wrong: it must be the key itself"},
 		{"TIGERGRAPH_NODES", "M1 m1", "TIGERGRAPH_NODES is wrong: node 'm1' is already specified"},
 		{"TIGERGRAPH_NODES", "m1:0", "a number from 1 to 65535"},
 		{"TIGERGRAPH_NODES", "user:word@m1,m2", "TIGERGRAPH_NODES is wrong: the address of a node must have no credentials"},
@@ -185,7 +187,7 @@ func TestTheImageNamesTheVariableThatIsWrong(t *testing.T) {
 		t.Run(test[0]+"="+test[1], func(t *testing.T) {
 			_, _, err := adaptImage(t, "SITE", "graph.example.com", "TIGERGRAPH_NODES", "m1 m2 m3", test[0], test[1])
 			if err == nil || !strings.Contains(err.Error(), "the environment variable "+test[0]+" is ") || !strings.Contains(err.Error(), test[2]) {
-				t.Errorf("got %v, want %s", err, test[2])
+				t.Fatalf("got %v, want %s", err, test[2])
 			}
 			if (strings.Contains(test[0], "KEY") || strings.Contains(test[1], "@")) && strings.Contains(err.Error(), test[1]) {
 				t.Errorf("the key is in the message: %v", err)

@@ -1,11 +1,14 @@
 package tigergraph_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
@@ -80,6 +83,7 @@ func TestTheImageNamesTheFurtherVariableThatIsWrong(t *testing.T) {
 		{"ERROR_PAGE", "must be a whole path", []string{"ERROR_PAGE", "error.html"}},
 		{"CADDY_ADMIN", "is no address to listen on", []string{"CADDY_ADMIN", "localhost"}},
 		{"CADDY_ADMIN", "health check", []string{"CADDY_ADMIN", "off"}},
+		{"CADDY_ADMIN", "no socket can be made in the folder '/nonesuch'", []string{"CADDY_ADMIN", "unix//nonesuch/admin.sock"}},
 		{"TIGERGRAPH_OPTIONS", "slow_stert", []string{"TIGERGRAPH_OPTIONS", "slow_stert 1m"}},
 		{"TIGERGRAPH_OPTIONS", "weight", []string{"TIGERGRAPH_OPTIONS", "weight m9 1", "SITE_DIRECTIVES", "respond /hello world"}},
 		{"COOKIE_OPTIONS", "lifetim", []string{"COOKIE_OPTIONS", "lifetim 1h"}},
@@ -106,7 +110,44 @@ func TestCaddysOwnAdapterSaysHowTheImageIsReloaded(t *testing.T) {
 	t.Setenv("SITE", "graph.example.com")
 	t.Setenv("TIGERGRAPH_NODES", "m1")
 	_, _, err = caddyconfig.GetAdapter("caddyfile").Adapt(content, map[string]any{"filename": "/etc/caddy/Caddyfile"})
-	if err == nil || !strings.Contains(err.Error(), "caddy_reload_needs:--adapter=tigergraph") {
+	if err == nil || !strings.Contains(err.Error(), "caddy_reload_needs:--adapter=tigergraph_--force") {
+		t.Errorf("it says %v", err)
+	}
+}
+
+// Of the folders of the image, its user may write to those that are volumes.
+func TestTheGuidesSocketOfTheImageIsInAVolume(t *testing.T) {
+	dockerfile, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := regexp.MustCompile(`unix/(/\w+/)[\w./]*`).FindAllStringSubmatch(guides(t)["docs/deployment.md"], -1)
+	if len(sockets) == 0 {
+		t.Fatal("the guide names no socket")
+	}
+	for _, socket := range sockets {
+		if folder := strings.TrimSuffix(socket[1], "/"); !regexp.MustCompile(`(?m)^VOLUME .*"` + folder + `"`).Match(dockerfile) {
+			t.Errorf("nobody but root can make %s in the image", socket[0])
+		}
+	}
+}
+
+// The guide says that what only loading finds is told without the variable.
+func TestTheGuidesWrongLineIsAdaptedAndNotLoaded(t *testing.T) {
+	match := regexp.MustCompile(`-e SITE_DIRECTIVES=\$'([^']*)'`).FindStringSubmatch(guides(t)["docs/deployment.md"])
+	if match == nil {
+		t.Fatal("the guide has no such line")
+	}
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	config, _, err := adaptImage(t, "SITE", "http://graph.example.com", "TIGERGRAPH_NODES", "m1", "SITE_DIRECTIVES", strings.ReplaceAll(match[1], `\n`, "\n"))
+	if err != nil {
+		t.Fatalf("it names the variable, which the guide denies: %v", err)
+	}
+	var decoded caddy.Config
+	if err := json.Unmarshal([]byte(config), &decoded); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&decoded); err == nil || !strings.Contains(err.Error(), "error parsing regexp") {
 		t.Errorf("it says %v", err)
 	}
 }

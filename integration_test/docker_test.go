@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -547,20 +548,45 @@ func (d *dockerTest) testSecretAndReload(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("0123456789abcdef\n"), 0o644); err != nil { // another user reads it
 		t.Fatal(err)
 	}
-	container := d.start("secret", "--volume", secret+":/run/secrets/cookie_key:ro",
-		"--env", "SITE=http://graph.example.com", "--env", "TIGERGRAPH_NODES=m1 m2", "--env", "COOKIE_KEY_FILE=/run/secrets/cookie_key", d.image)
+	network := d.prefix + "secret-network"
+	d.run("network", "create", network)
+	t.Cleanup(func() { d.try("network", "rm", network) })
+	d.start("secret-m1", "--network", network, "--network-alias", "m1", d.prefix+"node", "-name", "m1")
+	// The admin endpoint is where the guide's socket is.
+	row := regexp.MustCompile("(?m)^\\| `CADDY_ADMIN` .*`(unix/[^`]*)`").FindStringSubmatch(readGuide(t))
+	if row == nil {
+		t.Fatal("the guide has no socket for CADDY_ADMIN")
+	}
+	container := d.start("secret", slices.Concat(hardened, []string{
+		"--network", network, "--publish", "127.0.0.1::80", "--volume", secret + ":/run/secrets/cookie_key:ro", "--env", "CADDY_ADMIN=" + row[1],
+		"--env", "SITE=http://", "--env", "TIGERGRAPH_NODES=m1", "--env", "COOKIE_KEY_FILE=/run/secrets/cookie_key", d.image,
+	})...)
 	eventually(t, "the edge knows its nodes", func() bool {
 		output, _ := d.try("exec", container, "caddy", "tigergraph", "status", "--alive")
-		return strings.Contains(output, "m2:14240")
+		return strings.Contains(output, "m1:14240")
 	})
+	b := newBrowser(t, "http://"+d.port(container, "80/tcp"), 2, nil)
+	b.login()
+	before := b.ourCookie()
+	b.get("/api/__echo")
+	if before == "" || b.ourCookie() != before {
+		t.Errorf("the cookie %q becomes %q", before, b.ourCookie())
+	}
+	if err := os.WriteFile(secret, []byte("fedcba9876543210\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	// What people type first says what to type, and that works.
-	reload := []string{"exec", container, "caddy", "reload", "--config", "/etc/caddy/Caddyfile"}
-	if output, err := d.try(reload...); err == nil || !strings.Contains(output, "caddy_reload_needs:--adapter=tigergraph") {
+	reload := []string{"exec", container, "caddy"}
+	if output, err := d.try(append(reload, "reload", "--config", "/etc/caddy/Caddyfile")...); err == nil || !strings.Contains(output, "caddy_reload_needs:--adapter=tigergraph_--force") {
 		t.Errorf("without the adapter: %v\n%s", err, output)
 	}
-	d.run(append(reload, "--adapter", "tigergraph")...)
-	if logs := d.run("logs", container); strings.Contains(logs, "0123456789abcdef") {
-		t.Errorf("the key is in the log:\n%s", logs)
+	d.run(append(reload, reloadOfTheImage(t)...)...)
+	eventually(t, "cookies are made with the new key", func() bool {
+		b.get("/api/__echo")
+		return b.ourCookie() != before
+	})
+	if logs := d.run("logs", container); strings.Contains(logs, "0123456789abcdef") || strings.Contains(logs, "fedcba9876543210") {
+		t.Errorf("a key is in the log:\n%s", logs)
 	}
 }
 
@@ -773,13 +799,19 @@ func (d *dockerTest) verdict(edge, node string) string {
 	return ""
 }
 
-// testGuide runs the command of docs/deployment.md, on other ports.
-func (d *dockerTest) testGuide(t *testing.T) {
+// readGuide returns docs/deployment.md.
+func readGuide(t *testing.T) string {
+	t.Helper()
 	guide, err := os.ReadFile("../docs/deployment.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(guide), "\n## Docker\n")
+	return string(guide)
+}
+
+// testGuide runs the command of docs/deployment.md, on other ports.
+func (d *dockerTest) testGuide(t *testing.T) {
+	_, rest, _ := strings.Cut(readGuide(t), "\n## Docker\n")
 	_, rest, _ = strings.Cut(rest, "```sh\n")
 	line, _, _ := strings.Cut(rest, "\n")
 	container, volume := d.prefix+"guide", d.prefix+"guide-data"

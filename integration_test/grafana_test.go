@@ -383,5 +383,10 @@ func TestTheAlertsAboutCertificatesAndReloads(t *testing.T) {
 	nodes[0].Stop()
 	eventually(t, "the site is noticed to fail", func() bool { return p.alerts()["TigerGraphEdgeUnreachable"] == 1 })
 	eventually(t, "its clients' errors are noticed", func() bool { return p.alerts()["TigerGraphEdgeErrors"] == 1 })
+
+	if err := command.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is noticed that nobody looks from outside", func() bool { return p.alerts()["TigerGraphSiteUnwatched"] == 1 })
 	p.rulesWork()
 }

@@ -48,9 +48,10 @@ func newPackages(t *testing.T) (folder string) {
 }
 
 // A package's whole life on a fresh Debian: installed, it starts nothing; upgraded, it
-// keeps the Caddyfile and the sessions; removed, it stops the edge, and leaves what is
-// the operator's. RPM's is tried there too, where it knows of no other packages.
+// keeps the Caddyfile, the variables and the sessions; removed, it stops the edge, and
+// leaves what is the operator's. RPM's is tried there too, where it knows of no other packages.
 func TestThePackagesOnABareMachine(t *testing.T) {
+	steps := stepsOf(t)
 	m := newBareMachine(t)
 	folder := newPackages(t)
 	for _, name := range []string{"1.deb", "2.deb", "1.rpm", "2.rpm"} {
@@ -66,8 +67,18 @@ id caddy
 not systemctl is-enabled caddy-tigergraph
 not systemctl is-active caddy-tigergraph
 systemd-analyze verify caddy-tigergraph.service
+: the variables are for root alone, and the guide checks with them and without
+test "$(stat -c '%U %a' /etc/caddy/environment)" = 'root 600'
 sed -i 's|^graph.example.com|http://graph.example.com|' /etc/caddy/Caddyfile
-runuser -u caddy -- caddy validate --config /etc/caddy/Caddyfile
+` + steps[3] + `
+sed -i 's|^\ttigergraph m1 m2 m3$|& {\n\t\tcookie {\n\t\t\tsecret {env.COOKIE_KEY}\n\t\t}\n\t}|' /etc/caddy/Caddyfile
+grep secret /etc/caddy/Caddyfile
+checked() {
+` + steps[3] + `
+}
+not checked
+echo COOKIE_KEY=0123456789abcdef >>/etc/caddy/environment
+checked
 systemctl enable --now caddy-tigergraph
 up
 login
@@ -76,6 +87,8 @@ before=$(systemctl show -P MainPID caddy-tigergraph)
 : "$2"
 $2
 grep '^http://graph.example.com' /etc/caddy/Caddyfile
+grep '^COOKIE_KEY=' /etc/caddy/environment
+test "$(stat -c '%U %a' /etc/caddy/environment)" = 'root 600'
 up
 test "$(systemctl show -P MainPID caddy-tigergraph)" != "$before"
 test "$(whoami)" = "$home"
@@ -91,9 +104,11 @@ life 'dpkg --install 1.deb' 'dpkg --install 2.deb' 'dpkg --remove caddy-tigergra
 grep '^http://graph.example.com' /etc/caddy/Caddyfile
 dpkg --purge caddy-tigergraph
 test ! -e /etc/caddy/Caddyfile
+test ! -e /etc/caddy/environment
 rm /jar
 life 'rpm --install --nodeps 1.rpm' 'rpm --upgrade --nodeps 2.rpm' 'rpm --erase caddy-tigergraph'
 grep '^http://graph.example.com' /etc/caddy/Caddyfile.rpmsave
+test "$(stat -c %a /etc/caddy/environment.rpmsave)" = 600
 : done
 `)
 }

@@ -38,6 +38,27 @@ func TestTheUnitIsUnderstoodAndHardened(t *testing.T) {
 	}
 }
 
+// A machine without variables has no file for them, and that is no error, neither to the
+// unit nor to who checks the Caddyfile as the unit will read it.
+func TestTheFileOfVariablesNeedNotBeThere(t *testing.T) {
+	found := 0
+	for _, file := range []string{unit, "../docs/deployment.md", "../docs/upgrade.md"} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rest := range strings.Split(string(content), "EnvironmentFile=")[1:] {
+			found++
+			if !strings.HasPrefix(rest, "-/etc/caddy/environment") {
+				t.Errorf("%s wants the file: EnvironmentFile=%.30s", file, rest)
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("only %d mentions of the file", found)
+	}
+}
+
 // The variables of the unit are in a file, which validate has to be told of.
 func TestTheGuidesEnvironmentFileOfTheUnitIsValidated(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "environment")

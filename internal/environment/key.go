@@ -12,7 +12,7 @@ import (
 // CheckKey wants a cookie's key that nobody can guess.
 func CheckKey(value string) error {
 	if settings.LooksUnexpanded(value) {
-		return errors.New("it must be the key itself, for a placeholder in it is not expanded; to read the key from a file, set COOKIE_KEY_FILE to its path (for the previous key PREVIOUS_COOKIE_KEY_FILE)")
+		return errors.New("it must be the key itself, for nothing expands a placeholder, a shell's variable or command in it; to read the key from a file, set COOKIE_KEY_FILE to its path (for the previous key PREVIOUS_COOKIE_KEY_FILE)")
 	}
 	if len(value) < settings.ShortestKey {
 		return fmt.Errorf("it has %d characters, and must have at least %d; make one with 'openssl rand -hex 32'", len(value), settings.ShortestKey)

@@ -13,6 +13,16 @@ func TestWhatWasMeantToBeExpandedIsNoSecret(t *testing.T) {
 		"Bearer {env.TOKEN}":         {true, true},
 		"Bearer {file./run/token} x": {true, true},
 		"a{b}c":                      {false, false},
+		"$(openssl rand -hex 32)":    {true, true},
+		"${EDGE_COOKIE_KEY}":         {true, true},
+		"0123456789${MORE}":          {true, true},
+		"Bearer $(cat /run/token)":   {true, true},
+		"$EDGE_COOKIE_KEY":           {true, true},
+		"Bearer $TOKEN":              {true, true},
+		"`openssl rand -hex 32`":     {true, false},
+		"0123456789$abc":             {false, false},
+		"$2a$14$hF573SbRwUhh0NVp":    {false, false}, // a hash
+		"Basic JDFhYg==":             {false, false},
 		`{"json":"in a header"}`:     {true, false},
 	} {
 		if got := [2]bool{LooksUnexpanded(secret), HoldsPlaceholder(secret)}; got != want {
