@@ -188,6 +188,42 @@ func TestTheReleasesStepsMakeWhatIsReleased(t *testing.T) {
 	}
 }
 
+// A tag is refused that is not the release which the repository says it is. Whoever makes
+// a release is told of each file that has to say so.
+func TestOnlyTheTagOfThePreparedReleaseIsTaken(t *testing.T) {
+	r := &release{t: t, folder: "../..", jobs: jobsOf(t, "../../.github/workflows/release.yml")}
+	const name = "What names the release names this one"
+	chart, err := os.ReadFile(filepath.Join(r.folder, "deploy/helm/caddy-tigergraph/Chart.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var prepared struct {
+		AppVersion string `yaml:"appVersion"`
+	}
+	if err := yaml.Unmarshal(chart, &prepared); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := r.try("v"+prepared.AppVersion, "version", name, "", ""); err != nil {
+		t.Errorf("the tag v%s is refused: %v\n%s", prepared.AppVersion, err, said)
+	}
+	for _, tag := range []string{"v99.0.0", prepared.AppVersion + "v", "v" + prepared.AppVersion + "-rc.1"} {
+		if _, err := r.try(tag, "version", name, "", ""); err == nil {
+			t.Errorf("the tag %s is taken", tag)
+		}
+	}
+	guide, err := os.ReadFile(filepath.Join(r.folder, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(guide), "\n## A release\n")
+	at := slices.IndexFunc(r.jobs["version"].Steps, func(s step) bool { return s.Name == name })
+	for word := range strings.FieldsSeq(r.jobs["version"].Steps[at].Run) {
+		if strings.HasPrefix(word, "deploy/") && !strings.Contains(list, "`"+word+"`") {
+			t.Errorf("the list for a release does not have %s", word)
+		}
+	}
+}
+
 // archived returns the names of the files in an archive.
 func archived(t *testing.T, name string) (files []string) {
 	t.Helper()
