@@ -215,6 +215,33 @@ func TestEveryLinkOfTheGuidesLeadsSomewhere(t *testing.T) {
 	}
 }
 
+// Who reads before there is a release is told what waits for it: images, packages, what
+// is signed, and what is named by a release's tag.
+func TestTheGuidesSayWhatIsThereFromTheFirstReleaseOn(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	released := regexp.MustCompile(`ghcr\.io/|checksums\.txt|_1\.2\.3_|\?ref=v1\.2\.3|/releases\)`)
+	contents := guides(t)
+	contents["README.md"] = string(readme)
+	sections := 0
+	for file, content := range contents {
+		for section := range strings.SplitSeq(content, "\n## ") {
+			if !released.MatchString(section) {
+				continue
+			}
+			sections++
+			if title, _, _ := strings.Cut(section, "\n"); !strings.Contains(section, "rom the first release on") {
+				t.Errorf("%s: %q does not say that there is such a thing from the first release on", file, title)
+			}
+		}
+	}
+	if sections < 5 {
+		t.Errorf("only %d sections are about what is released", sections)
+	}
+}
+
 // A message that a guide explains is one that somebody can get.
 func TestEveryMessageOfTheGuideIsInTheCode(t *testing.T) {
 	caddy, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/caddyserver/caddy/v2").Output()

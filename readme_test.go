@@ -34,7 +34,8 @@ var commandsRunBy = map[string]string{
 	"go test ./...":                             ".ci/run",
 	"go build ./cmd/caddy":                      "integration_test/main_test.go",
 	"caddy validate --config example.Caddyfile": "integration_test/binary_test.go",
-	"xcaddy build v2.11.9 --with github.com/caddy-tigergraph/caddy-tigergraph": "integration_test/xcaddy_test.go",
+	"xcaddy build v2.11.9 --with github.com/caddy-tigergraph/caddy-tigergraph":          "integration_test/xcaddy_test.go",
+	"xcaddy build v2.11.9 --with github.com/caddy-tigergraph/caddy-tigergraph@v0.0.0=.": "integration_test/xcaddy_test.go",
 }
 
 func TestEveryCommandOfTheReadmeIsRunSomewhere(t *testing.T) {

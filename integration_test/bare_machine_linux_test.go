@@ -25,13 +25,13 @@ func newBareMachine(t *testing.T) *bareMachine {
 	}
 	for _, program := range []string{"debootstrap", "systemd-nspawn"} {
 		if _, err := exec.LookPath(program); err != nil || os.Getuid() != 0 {
-			skip(t, "this takes root and %s", program)
+			missing(t, "this takes root and %s", program)
 		}
 	}
 	m := &bareMachine{t, filepath.Join(t.TempDir(), "debian")}
 	install := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl,rpm", "bookworm", m.root)
 	if output, err := install.CombinedOutput(); err != nil {
-		skip(t, "no Debian can be installed here: %v\n%s", err, output[max(0, len(output)-1000):])
+		notInstalled(t, err, output)
 	}
 	node := filepath.Join(t.TempDir(), "tgnode")
 	build := exec.Command("go", "build", "-o", node, "./cmd/tgnode")

@@ -34,15 +34,6 @@ type docker struct {
 	prefix      string // of the names of all that the test makes
 }
 
-// skip skips a test that was asked for, and says so also where go test keeps the
-// reasons of skipped tests to itself.
-func skip(t *testing.T, format string, arguments ...any) {
-	t.Helper()
-	reason := fmt.Sprintf(format, arguments...)
-	fmt.Fprintf(os.Stderr, "NOT TESTED: %s: %s\n", t.Name(), reason)
-	t.Skip(reason)
-}
-
 // newDocker finds a daemon, or starts one, or skips the test.
 func newDocker(t *testing.T) *docker {
 	t.Helper()
@@ -96,7 +87,7 @@ func (d *docker) startDaemon() {
 	d.t.Helper()
 	program, err := exec.LookPath("dockerd")
 	if err != nil || os.Getuid() != 0 {
-		skip(d.t, "no Docker daemon answers, and none can be started: that takes root and dockerd (Debian's package docker.io)")
+		missing(d.t, "no Docker daemon answers, and none can be started: that takes root and dockerd (Debian's package docker.io)")
 	}
 	folder, err := os.MkdirTemp("", "docker-")
 	if err != nil {
@@ -265,7 +256,7 @@ func (i *image) program(name, as string) {
 	i.t.Helper()
 	found, err := exec.LookPath(name)
 	if err != nil {
-		skip(i.t, "%s is not installed", name)
+		missing(i.t, "%s is not installed", name)
 	}
 	i.copy(found, as)
 	libraries, _ := exec.Command("ldd", found).Output() // fails for a static one
@@ -850,12 +841,12 @@ func (d *dockerTest) testCompose(t *testing.T) {
 	if _, err := d.try("compose", "version"); err != nil {
 		program, err := exec.LookPath("docker-compose")
 		if err != nil {
-			skip(t, "docker compose is not installed")
+			missing(t, "docker compose is not installed")
 		}
 		compose = []string{program}
 	}
 	if _, err := exec.LookPath("prometheus"); err != nil {
-		skip(t, "prometheus is not installed")
+		missing(t, "prometheus is not installed")
 	}
 	prometheus := newImage(t)
 	prometheus.program("prometheus", "/bin/prometheus")

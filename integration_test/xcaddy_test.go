@@ -43,6 +43,9 @@ func TestXcaddyBuildsThePublishedModule(t *testing.T) {
 // Go would look for the newest that is published.
 const theClone = modulePath + "@v0.0.0=."
 
+// Runs the README's
+//
+//	xcaddy build v2.11.9 --with github.com/caddy-tigergraph/caddy-tigergraph@v0.0.0=.
 func TestXcaddyBuildsTheClone(t *testing.T) {
 	if os.Getenv("CI") == "" {
 		t.Skip("building Caddy from scratch takes minutes: set CI=true to do it")

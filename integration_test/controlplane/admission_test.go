@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -164,6 +165,15 @@ func TestAControlPlaneAdmitsTheEdge(t *testing.T) {
 	t.Run("the chart", c.testChart)
 	t.Run("what must be refused", c.testRefusals)
 	t.Run("nodes that are not ready are found", c.testNodesThatAreNotReady)
+}
+
+// Who asks for the test is told that it cannot be done.
+func TestWithoutEtcdTheControlPlaneFails(t *testing.T) {
+	again := exec.Command(os.Args[0], "-test.run=^TestAControlPlaneAdmitsTheEdge$", "-test.v")
+	again.Env = append(os.Environ(), "CONTROL_PLANE=1", "PATH="+t.TempDir())
+	if said, err := again.CombinedOutput(); err == nil || !strings.Contains(string(said), "there is no etcd") {
+		t.Errorf("without etcd the test ends with %v\n%s", err, said)
+	}
 }
 
 func (c *controlPlane) testManifests(t *testing.T) {

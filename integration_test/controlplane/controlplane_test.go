@@ -203,7 +203,7 @@ func startControlPlane(t *testing.T) *controlPlane {
 	}
 	etcd, err := exec.LookPath("etcd")
 	if err != nil {
-		t.Skip("there is no etcd (Debian's package etcd-server)")
+		t.Fatal("there is no etcd (Debian's package etcd-server)")
 	}
 	folder := t.TempDir()
 	apiServer, controllers := built(t, folder, "kube-apiserver"), built(t, folder, "kube-controller-manager")

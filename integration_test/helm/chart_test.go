@@ -3,10 +3,9 @@
 package helm_test
 
 import (
-	"bytes"
+	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -69,8 +68,8 @@ func files(t *testing.T) map[string]chartutil.Values {
 	return all
 }
 
-// render renders the chart as `helm install` does, and returns its documents.
-func render(given chartutil.Values) (documents [][]byte, err error) {
+// renderFiles renders the chart as `helm install` does, and returns what its templates make.
+func renderFiles(given chartutil.Values) (map[string]string, error) {
 	chart, err := loader.Load(folder)
 	if err != nil {
 		return nil, err
@@ -80,7 +79,12 @@ func render(given chartutil.Values) (documents [][]byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := engine.Render(chart, all)
+	return engine.Render(chart, all)
+}
+
+// render returns the documents of the rendered chart.
+func render(given chartutil.Values) (documents [][]byte, err error) {
+	rendered, err := renderFiles(given)
 	if err != nil {
 		return nil, err
 	}
@@ -210,31 +214,75 @@ func byName(t *testing.T, documents [][]byte) map[string]any {
 	return objects
 }
 
-// The two ways to Kubernetes are one, so that neither is forgotten.
-func TestTheDefaultsAreTheManifests(t *testing.T) {
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), base)
+// manifests builds an overlay upon the base as `kubectl apply -k` does.
+func manifests(t *testing.T, kustomization string) (documents [][]byte) {
+	t.Helper()
+	fileSystem := filesys.MakeFsInMemory()
+	if err := filepath.WalkDir(base, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		return fileSystem.WriteFile("/clone/deploy/kubernetes"+strings.TrimPrefix(filepath.ToSlash(name), base), []byte(readFile(t, name)))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := fileSystem.WriteFile("/overlay/kustomization.yaml", []byte(kustomization)); err != nil {
+		t.Fatal(err)
+	}
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fileSystem, "/overlay")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var manifests [][]byte
 	for _, resource := range resources.Resources() {
 		manifest, err := resource.AsYAML()
 		if err != nil {
 			t.Fatal(err)
 		}
-		manifests = append(manifests, manifest)
+		documents = append(documents, manifest)
 	}
-	want, got := byName(t, manifests), byName(t, mustRender(t, nil))
-	for name, object := range want {
-		if !reflect.DeepEqual(got[name], object) {
-			is, _ := yaml.Marshal(got[name])
-			wanted, _ := yaml.Marshal(object)
-			t.Errorf("%s is\n%s\nand in deploy/kubernetes\n%s", name, is, wanted)
-		}
-		delete(got, name)
+	return documents
+}
+
+// guidesComponents is the line of the guide by which an overlay takes in the PodMonitor,
+// of the clone.
+func guidesComponents(t *testing.T) string {
+	t.Helper()
+	line := regexp.MustCompile("`(components: .*)`").FindStringSubmatch(readFile(t, "../../docs/deployment.md"))
+	if line == nil {
+		t.Fatal("the guide names no component")
 	}
-	if len(got) > 0 {
-		t.Errorf("only the chart makes %v", slices.Collect(maps.Keys(got)))
+	remote := regexp.MustCompile(`github\.com/caddy-tigergraph/caddy-tigergraph//([a-z/]+)\?ref=v1\.2\.3`)
+	if !remote.MatchString(line[1]) {
+		t.Fatalf("the guide's components are not this repository's: %s", line[1])
+	}
+	return remote.ReplaceAllString(line[1], "../clone/$1") + "\n"
+}
+
+// The two ways to Kubernetes are one, so that neither is forgotten: as they are, and with
+// what Prometheus' operator needs.
+func TestTheChartIsTheManifests(t *testing.T) {
+	const overlay = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../clone/deploy/kubernetes]\n"
+	for name, test := range map[string]struct{ values, overlay, also string }{
+		"the defaults":      {"", overlay, "Deployment caddy-tigergraph"},
+		"with a PodMonitor": {"podMonitor: {enabled: true}", overlay + guidesComponents(t), "PodMonitor caddy-tigergraph"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, got := byName(t, manifests(t, test.overlay)), byName(t, mustRender(t, values(t, test.values)))
+			if want[test.also] == nil {
+				t.Errorf("deploy/kubernetes has no %s", test.also)
+			}
+			for name, object := range want {
+				if !reflect.DeepEqual(got[name], object) {
+					is, _ := yaml.Marshal(got[name])
+					wanted, _ := yaml.Marshal(object)
+					t.Errorf("%s is\n%s\nand in deploy/kubernetes\n%s", name, is, wanted)
+				}
+				delete(got, name)
+			}
+			if len(got) > 0 {
+				t.Errorf("only the chart makes %v", slices.Collect(maps.Keys(got)))
+			}
+		})
 	}
 }
 
@@ -291,6 +339,22 @@ func TestTheValuesReachTheObjects(t *testing.T) {
 	if image := behind.Spec.Containers[0].Image; !strings.HasPrefix(image, "registry.example.net/edge@sha256:0123") {
 		t.Errorf("the image is %s", image)
 	}
+	// Its ingress has the certificate; without the Secret, no pod that asks for it starts.
+	for _, volume := range behind.Spec.Volumes {
+		if volume.Secret != nil {
+			t.Errorf("a site of plain HTTP asks for the Secret %s", volume.Secret.SecretName)
+		}
+	}
+	for name, given := range all {
+		rendered, err := renderFiles(given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes, tls := rendered["caddy-tigergraph/templates/NOTES.txt"], name != "values/behind.yaml"
+		if strings.Contains(notes, "two Secrets") != tls || strings.Contains(notes, "secret tls") != tls || !strings.Contains(notes, "secret generic") {
+			t.Errorf("with %s the notes are\n%s", name, notes)
+		}
+	}
 	operator := mustRender(t, all["values/operator.yaml"])
 	deployment := the[*appsv1.Deployment](t, operator)
 	if *deployment.Spec.Replicas != 3 || deployment.Spec.Template.Spec.Containers[0].Env[0].ValueFrom.SecretKeyRef.Name != "edge-key" {
@@ -305,54 +369,6 @@ func TestTheValuesReachTheObjects(t *testing.T) {
 	}
 	if chart, err := loader.Load(folder); err != nil || chart.Metadata.Version != chart.Metadata.AppVersion {
 		t.Errorf("the chart has another version than the edge: %v", err)
-	}
-}
-
-// Caddy, with the plugin, takes each Caddyfile that the chart makes.
-func TestTheCaddyfilesAreValid(t *testing.T) {
-	caddy := filepath.Join(t.TempDir(), "caddy")
-	build := exec.Command("go", "build", "-pgo=off", "-o", caddy, "./cmd/caddy") // the profile only takes time here
-	build.Dir, build.Env = "../..", append(os.Environ(), "GOWORK=")
-	if said, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, said)
-	}
-	for name, given := range files(t) {
-		environment, caddyfile := []string{"COOKIE_KEY=0123456789abcdef"}, ""
-		for _, document := range mustRender(t, given) {
-			configMap, ok := decode(t, document).(*corev1.ConfigMap)
-			if !ok {
-				continue
-			}
-			if content, found := configMap.Data["Caddyfile"]; found {
-				caddyfile = content
-				continue
-			}
-			for variable, value := range configMap.Data {
-				environment = append(environment, variable+"="+value)
-			}
-		}
-		for line := range strings.SplitSeq(caddyfile, "\n") {
-			if strings.TrimRight(line, " ") != line {
-				t.Errorf("with %s a line ends in blanks: %q", name, line)
-			}
-		}
-		// The Secret is not here.
-		const files = "\ttls /tls/tls.crt /tls/tls.key\n"
-		if strings.Count(caddyfile, files) != 1 {
-			t.Fatalf("with %s the Caddyfile does not read the Secret:\n%s", name, caddyfile)
-		}
-		caddyfile = strings.Replace(caddyfile, files, "\ttls internal\n", 1)
-		home := t.TempDir()
-		file := filepath.Join(home, "Caddyfile")
-		if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		validate := exec.Command(caddy, "validate", "--adapter", "tigergraph", "--config", file)
-		validate.Env = append(os.Environ(), append(environment, "HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)...)
-		said, err := validate.CombinedOutput()
-		if err != nil || !bytes.Contains(said, []byte("Valid configuration")) {
-			t.Errorf("with %s: %v\n%s\n%s", name, err, said, caddyfile)
-		}
 	}
 }
 

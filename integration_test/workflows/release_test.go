@@ -34,20 +34,16 @@ type release struct {
 	jobs    map[string]job
 }
 
-type job struct {
-	Needs any
-	Steps []step
-}
-
-type step struct {
-	Name, Run string
-	If        string
-	Env       map[string]string
-	Folder    string `yaml:"working-directory"`
-}
-
-// run runs a step of a job as GitHub's runner does, for a platform.
+// run runs a step of a job, which must succeed, for a platform.
 func (r *release) run(job, name, goos, goarch string) {
+	r.t.Helper()
+	if said, err := r.try(r.version, job, name, goos, goarch); err != nil {
+		r.t.Fatalf("%s for %s %s: %v\n%s", name, goos, goarch, err, said)
+	}
+}
+
+// try runs a step of a job as GitHub's runner does, for a tag and a platform.
+func (r *release) try(tag, job, name, goos, goarch string) (said []byte, err error) {
 	r.t.Helper()
 	at := slices.IndexFunc(r.jobs[job].Steps, func(s step) bool { return s.Name == name })
 	if at < 0 {
@@ -58,7 +54,7 @@ func (r *release) run(job, name, goos, goarch string) {
 	command := exec.Command("bash", "-e", "-c", step.Run)
 	command.Dir = filepath.Join(r.folder, step.Folder)
 	command.Env = append(os.Environ(),
-		"GITHUB_REF_NAME="+r.version, "RUNNER_TEMP="+r.runner, "GOWORK=", "GOPROXY=file://"+r.proxy+","+output(r.t, "go", "env", "GOPROXY"), "GONOSUMDB="+plugin)
+		"GITHUB_REF_NAME="+tag, "RUNNER_TEMP="+r.runner, "GOWORK=", "GOPROXY=file://"+r.proxy+","+output(r.t, "go", "env", "GOPROXY"), "GONOSUMDB="+plugin)
 	for _, env := range []map[string]string{r.env, step.Env} {
 		for name, text := range env {
 			if text = value.Replace(text); strings.Contains(text, "${{") {
@@ -67,9 +63,7 @@ func (r *release) run(job, name, goos, goarch string) {
 			command.Env = append(command.Env, name+"="+text)
 		}
 	}
-	if said, err := command.CombinedOutput(); err != nil {
-		r.t.Fatalf("%s for %s %s: %v\n%s", name, goos, goarch, err, said)
-	}
+	return command.CombinedOutput()
 }
 
 func output(t *testing.T, name string, arguments ...string) string {
@@ -191,6 +185,42 @@ func TestTheReleasesStepsMakeWhatIsReleased(t *testing.T) {
 	said, err := check.CombinedOutput()
 	if err != nil || strings.Count(string(said), ": OK\n") != 6 { // archives, lists of what is in them, packages
 		t.Errorf("the checksums: %v\n%s", err, said)
+	}
+}
+
+// A tag is refused that is not the release which the repository says it is. Whoever makes
+// a release is told of each file that has to say so.
+func TestOnlyTheTagOfThePreparedReleaseIsTaken(t *testing.T) {
+	r := &release{t: t, folder: "../..", jobs: jobsOf(t, "../../.github/workflows/release.yml")}
+	const name = "What names the release names this one"
+	chart, err := os.ReadFile(filepath.Join(r.folder, "deploy/helm/caddy-tigergraph/Chart.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var prepared struct {
+		AppVersion string `yaml:"appVersion"`
+	}
+	if err := yaml.Unmarshal(chart, &prepared); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := r.try("v"+prepared.AppVersion, "version", name, "", ""); err != nil {
+		t.Errorf("the tag v%s is refused: %v\n%s", prepared.AppVersion, err, said)
+	}
+	for _, tag := range []string{"v99.0.0", prepared.AppVersion + "v", "v" + prepared.AppVersion + "-rc.1"} {
+		if _, err := r.try(tag, "version", name, "", ""); err == nil {
+			t.Errorf("the tag %s is taken", tag)
+		}
+	}
+	guide, err := os.ReadFile(filepath.Join(r.folder, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(guide), "\n## A release\n")
+	at := slices.IndexFunc(r.jobs["version"].Steps, func(s step) bool { return s.Name == name })
+	for word := range strings.FieldsSeq(r.jobs["version"].Steps[at].Run) {
+		if strings.HasPrefix(word, "deploy/") && !strings.Contains(list, "`"+word+"`") {
+			t.Errorf("the list for a release does not have %s", word)
+		}
 	}
 }
 

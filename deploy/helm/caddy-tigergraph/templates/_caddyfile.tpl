@@ -75,10 +75,11 @@
 }
 
 {$SITE} {
+{{- if include "caddy-tigergraph.tls" . }}
 	# From the Secret: replicas that each asked an authority would answer each
 	# other's challenges.
 	tls /tls/tls.crt /tls/tls.key
-
+{{ end }}
 	# Nodes do not compress for a proxy. What is static is compressed here.
 	@scripts path *.js *.mjs *.css *.html *.svg *.wasm
 	encode @scripts zstd gzip

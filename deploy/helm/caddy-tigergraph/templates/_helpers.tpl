@@ -42,3 +42,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- $ports | uniq | join " " -}}
 {{- end -}}
+
+{{/* Something, unless the site is one of plain HTTP, for which Caddy takes no certificate. */}}
+{{- define "caddy-tigergraph.tls" -}}
+{{- if not (hasPrefix "http://" .Values.site) -}}yes{{- end -}}
+{{- end -}}
