@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -157,9 +158,10 @@ func (s *soak) restart(e *soakEdge, signal syscall.Signal) {
 	select {
 	case <-e.process.ended:
 	case <-time.After(4 * enough): // it waits for its requests, and nodes hang
-		s.t.Errorf("%s does not end", e.name)
-		_ = e.process.command.Process.Kill()
+		_ = e.process.command.Process.Signal(syscall.SIGQUIT)
 		<-e.process.ended
+		_, stacks, _ := strings.Cut(e.process.output.String(), "SIGQUIT")
+		s.t.Errorf("%s does not end: %.20000s", e.name, stacks)
 	}
 	if code := e.process.command.ProcessState.ExitCode(); signal == syscall.SIGTERM && code != 0 {
 		s.t.Errorf("%s ended with %d: %.2000s", e.name, code, e.process.output)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 )
 
@@ -31,5 +32,35 @@ func TestWhatTLSItselfSaysIsNothingUnasked(t *testing.T) {
 	_ = conn.Close()
 	if BeginRequest(conn, true, true) {
 		t.Error("the end of the connection was taken for something that was not asked")
+	}
+}
+
+// Who closes a connection waits for who reads it, and neither for the other.
+func TestAGuardedConnectionIsClosedWhileItIsRead(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for range 2000 {
+		dialled, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := NewGuard(dialled)
+		var both sync.WaitGroup
+		both.Go(func() { _, _ = io.Copy(io.Discard, struct{ io.Reader }{g}) })
+		both.Go(func() {
+			for range 3 {
+				_, _ = io.WriteString(server, "piece")
+			}
+		})
+		_ = g.Close()
+		both.Wait()
+		_ = server.Close()
 	}
 }
