@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/attempt"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 // RoundTrip sends a request to a node.
@@ -19,11 +21,18 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	address, known := vars[caddyhttp.ClientIPVarKey].(string)
 	t.adjust(r, address, known)
 	t.SetScheme(r)
+	repeatable := service.Repeatable(r)
+	if !repeatable && isAgain(r) {
+		return once.Refusal(r), nil // an error would be held against the node
+	}
 	a := attempt.Attempt{Probe: !known}
 	if t.observe != nil {
 		a.Started = time.Now()
 	}
 	res, err := t.sender.Send(r, &a)
+	if !repeatable && a.Outcome.HasLeft() {
+		note(r, leftKey, r)
+	}
 	if t.observe == nil {
 		return res, err
 	}
@@ -78,7 +87,4 @@ func (edge) IsRefusal(err error) bool {
 }
 
 // IsDialling implements attempt.Edge.
-func (edge) IsDialling(err error) bool {
-	var dial reverseproxy.DialError
-	return errors.As(err, &dial)
-}
+func (edge) IsDialling(err error) bool { return isDialling(err) }

@@ -109,3 +109,10 @@ func Forget(header http.Header) {
 		delete(header, field)
 	}
 }
+
+// TakeBack removes a field if it has this value and no other.
+func TakeBack(header http.Header, field, value string) {
+	if values := header[field]; len(values) == 1 && values[0] == value {
+		delete(header, field)
+	}
+}
