@@ -250,8 +250,7 @@ func (w *responseWriter) answerError(err error) error {
 		return err
 	case http.StatusServiceUnavailable:
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		var neverLeft reverseproxy.DialError
-		if !errors.As(err, &neverLeft) && !service.Repeatable(sent) {
+		if !errors.As(err, new(reverseproxy.DialError)) && !service.Repeatable(sent) {
 			return err
 		}
 		failure.StatusCode = http.StatusServiceUnavailable

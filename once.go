@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
@@ -13,12 +14,13 @@ import (
 // it once it may have left, unless it may be repeated. It is not ok if another proxy may
 // have had it carried out. Our transport sees to this itself, when the header is as it
 // will be sent.
-func (p *Policy) sendOnce(r *http.Request) (ok bool) {
+func (p *Policy) sendOnce(r *http.Request, w http.ResponseWriter) (ok bool) {
 	repeatable := service.Repeatable(r)
 	switch {
 	case p.ourTransport:
 		return true
 	case !repeatable && isAgain(r):
+		response.Forget(w)
 		return false
 	}
 	once.Settle(r)

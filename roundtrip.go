@@ -81,10 +81,7 @@ func (edge) Detached(ctx context.Context) context.Context {
 func (edge) Refusal(status int, err error) error { return caddyhttp.Error(status, err) }
 
 // IsRefusal implements attempt.Edge.
-func (edge) IsRefusal(err error) bool {
-	_, is := errors.AsType[caddyhttp.HandlerError](err)
-	return is
-}
+func (edge) IsRefusal(err error) bool { return errors.As(err, new(caddyhttp.HandlerError)) }
 
 // IsDialling implements attempt.Edge.
 func (edge) IsDialling(err error) bool { return isDialling(err) }

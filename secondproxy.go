@@ -44,17 +44,18 @@ func mayHaveBeenDone(w http.ResponseWriter, r *http.Request) (status int, failed
 	failure, failed := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
 	fault, is := errors.AsType[caddyhttp.HandlerError](failure)
 	switch policy, _ := choiceFor(r); {
-	case policy == nil && service.Repeatable(r):
+	case policy == nil && (service.Repeatable(r) || noted(r, leftKey) == nil):
 		return 0, failed
 	case policy != nil && is && fault.StatusCode/100 == 4 && !service.Repeatable(r):
 		return fault.StatusCode, true
-	case noted(r, leftKey) == nil:
-		return 0, failed
 	case failed, isWithinAnother(w):
 	case r.Context().Value(responseRoutesKey) != noted(r, withinKey) && !isAgain(r): // asked a node who may come in
 		return 0, false
 	default: // `intercept` leaves the header of the answer that it keeps to itself
-		response.Forget(w.Header())
+		response.Forget(w)
+	}
+	if noted(r, leftKey) == nil {
+		return 0, failed
 	}
 	return http.StatusBadGateway, failed
 }

@@ -219,6 +219,9 @@ func TestASecondProxyDoesNothingTwiceHoweverItIsWritten(t *testing.T) {
 							t.Errorf("%s %s: %d %v", act.method, act.target, a.StatusCode, a.Header)
 						}
 					}
+					if route == "intercept" {
+						return // which leaves the length of the first one's answer to the second's
+					}
 					if a := b.get("/studio/"); a.StatusCode != http.StatusOK {
 						t.Errorf("a read: %d", a.StatusCode)
 					}
@@ -250,7 +253,7 @@ func TestWhatLeftBeforeADialFailedMayHaveBeenDone(t *testing.T) {
 			}
 			for _, method := range []string{http.MethodGet, http.MethodPost} {
 				firstCluster.Ledger().Reset()
-				a := b.do(method, "/gsql/v1/drop-all", nil)
+				a := b.do(method, "/restpp/query/social/friends", nil)
 				if once, again := firstCluster.Ledger().Total(), secondCluster.Ledger().Total(); once != 1 || again != 0 {
 					t.Errorf("%s: done %d times by the first, %d times by the second", method, once, again)
 				}

@@ -73,12 +73,17 @@ func (u *Upload) Drain(w http.ResponseWriter) {
 }
 
 // Discard reads what is left before the answer is written, which somebody else does. A
-// client that waits until it is asked to send has sent nothing, and is not asked.
+// client that waits until it is asked to send has sent nothing, and is not asked: nor does
+// the server wait for it, which tries to read some bytes before it answers.
 func (u *Upload) Discard(w http.ResponseWriter) {
-	if u.ended.Load() || u.waits && !u.begun.Load() {
+	if u.ended.Load() {
 		return
 	}
 	u.closed.Store(true)
+	if u.waits && !u.begun.Load() {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		return
+	}
 	u.readRest(w)
 }
 
