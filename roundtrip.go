@@ -49,6 +49,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
+// isAgain reports whether a request that must not be carried out twice may have been
+// carried out by the doing of another proxy than the one that is about to send it.
+func isAgain(r *http.Request) bool {
+	left, _ := noted(r, leftKey).(*http.Request)
+	return left != nil && once.IsAgain(r, left, r.Context().Value(caddyhttp.ErrorCtxKey) != nil)
+}
+
 // edge is Caddy's server, as far as attempts depend on it.
 type edge struct{}
 
@@ -84,4 +91,4 @@ func (edge) Refusal(status int, err error) error { return caddyhttp.Error(status
 func (edge) IsRefusal(err error) bool { return errors.As(err, new(caddyhttp.HandlerError)) }
 
 // IsDialling implements attempt.Edge.
-func (edge) IsDialling(err error) bool { return isDialling(err) }
+func (edge) IsDialling(err error) bool { return errors.As(err, new(reverseproxy.DialError)) }

@@ -9,7 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
@@ -19,9 +18,6 @@ import (
 // gets the same request once more.
 
 const (
-	// leftKey is the placeholder that keeps a request as it was sent, where a node may have
-	// got it and must not get it twice.
-	leftKey = "tigergraph.left"
 	// withinKey is the placeholder that keeps the routes within which a handler of ours has
 	// begun, after a server that checks who may come in.
 	withinKey = "tigergraph.within"
@@ -29,13 +25,6 @@ const (
 	// what it has got.
 	responseRoutesKey caddy.CtxKey = "reverse_proxy_handle_response_context"
 )
-
-// isAgain reports whether a request that must not be carried out twice may have been
-// carried out by the doing of another proxy than the one that is about to send it.
-func isAgain(r *http.Request) bool {
-	left, _ := noted(r, leftKey).(*http.Request)
-	return left != nil && once.IsAgain(r, left, r.Context().Value(caddyhttp.ErrorCtxKey) != nil)
-}
 
 // mayHaveBeenDone returns the status to answer where a proxy before this one may have had
 // a request carried out that must not be carried out twice, or where the client is to
