@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -24,10 +23,8 @@ func refuseEarly(r *http.Request) error {
 // noteSent remembers the request as it is sent. It is not ok if that came in early data,
 // and must not be carried out twice.
 func (c *call) noteSent() (ok bool) {
-	if replacer, is := c.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); is {
-		replacer.Set(sentKey, c.request)
-		replacer.Set(graphPlaceholder, (*service.GraphOf)(c.request))
-		replacer.Set(queryPlaceholder, (*service.QueryOf)(c.request))
-	}
+	note(c.request, sentKey, c.request)
+	note(c.request, graphPlaceholder, (*service.GraphOf)(c.request))
+	note(c.request, queryPlaceholder, (*service.QueryOf)(c.request))
 	return c.writer == nil || !isWithinAnother(c.writer) || refuseEarly(c.request) == nil
 }

@@ -45,14 +45,14 @@ func init() {
 // 65536 queries are remembered, over reloads. If that node cannot be used, the
 // answer is 503, for the others would say that there is no such query.
 // - A second `tigergraph` handler, in `handle_errors`, `handle_response` or `intercept`, answers 502
-// if the first may already have had a request carried out that must not be carried out
-// twice.
+// if a proxy with our policy or transport may already have had a request carried out that
+// must not be carried out twice, and keeps a status of 4xx: that is the client's fault.
 // - Informational responses (100, 103) are the node's alone: the site's fields and the
 // policy's cookie are those of the final response.
 // - The policy's cookie is in no answer of a node whose service is down when it goes out.
-// - If the answer to an upload over HTTP/1.1 comes before its end, the rest is read and
-// thrown away, up to 1 GiB and for 30 seconds, so that clients which send everything
-// first get the answer.
+// - If the answer to an upload over HTTP/1.1 comes before its end, the rest is read and thrown
+// away, up to 1 GiB and for 30 seconds, so that clients which send everything first get it. So
+// it is before an error is answered, unless a proxy in an error route may want the body.
 // - An answer may pause, and end, as late as the node likes, although Caddy gives up
 // writing a minute after the last byte (`write_idle` of the server's time-outs).
 // - What must not be carried out twice is answered 425 (Too Early) where it comes in
@@ -74,22 +74,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // ServeHTTP serves the request with what comes next.
 func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if err := refuseEarly(r); err != nil {
-		return err
-	}
-	if done, failed := mayHaveBeenDone(w, r); done && failed {
-		// An error of an error route would be answered with the status of the first.
-		w.WriteHeader(http.StatusBadGateway)
-		return nil
-	} else if done {
-		return caddyhttp.Error(http.StatusBadGateway, once.ErrMayHaveBeenDone)
-	} else if failed {
-		takeBackRetryAfter(w.Header())
-	}
 	ww := &responseWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r}
-	ww.before.Note(w.Header())
-	mapGraphAndQuery(r)
-	forgetAnswers(r)
 	body := upload.Keep(r)
 	returned := false
 	defer func() {
@@ -110,11 +95,35 @@ func (*Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 			body.Drain(ww)
 		}
 	}()
-	err := next.ServeHTTP(ww, r)
+	err := ww.serve(r, next)
 	returned = true
-	if err != nil && !ww.wroteHeader {
+	if err != nil && !ww.wroteHeader && body != nil && isLast(r) {
+		body.Discard(ww) // for the answer to an error is written after us
+	}
+	return err
+}
+
+// serve has what comes next answer the request, unless that is not to be sent.
+func (w *responseWriter) serve(r *http.Request, next caddyhttp.Handler) error {
+	if err := refuseEarly(r); err != nil {
+		return err
+	}
+	switch status, failed := mayHaveBeenDone(w.ResponseWriter, r); {
+	case status != 0 && failed:
+		w.WriteHeader(status) // an error of an error route is answered with the status of the first
+		return nil
+	case status != 0:
+		return caddyhttp.Error(status, once.ErrMayHaveBeenDone)
+	case failed:
+		response.TakeBack(w.Header(), "Retry-After", retryAfter) // which the first has left
+	}
+	w.before.Note(w.Header())
+	mapGraphAndQuery(r)
+	forgetLeft(r)
+	err := next.ServeHTTP(w, r)
+	if err != nil && !w.wroteHeader {
 		edge{}.Kept(r).GiveBack(r)
-		err = ww.answerError(err)
+		err = w.answerError(err)
 	}
 	return err
 }
@@ -165,11 +174,7 @@ func (w *responseWriter) rememberQuery(b []byte) {
 		return
 	}
 	policy, _ := choiceFor(w.request)
-	replacer, _ := w.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if policy == nil || policy.app == nil || replacer == nil {
-		return
-	}
-	if node, chosen := replacer.GetString(nodePlaceholder); chosen {
+	if node, chosen := noted(w.request, nodePlaceholder).(string); chosen && policy != nil && policy.app != nil {
 		policy.app.fleet.Queries.Remember(id, node)
 	}
 }
@@ -232,9 +237,8 @@ func (w *responseWriter) answerError(err error) error {
 	if !errors.As(err, &failure) {
 		return err
 	}
-	if wasAnswered(w.request) && !service.Repeatable(sent) {
-		failure.Err = answeredError{failure.Err}
-		return failure
+	if noted(w.request, leftKey) != nil {
+		return err // asking for another try would be wrong
 	}
 	switch failure.StatusCode {
 	case http.StatusRequestTimeout:
@@ -246,10 +250,7 @@ func (w *responseWriter) answerError(err error) error {
 		return err
 	case http.StatusServiceUnavailable:
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		// Asking for another try would be wrong if the request may have been
-		// carried out. The last error is that of the last node.
-		var neverLeft reverseproxy.DialError
-		if !errors.As(err, &neverLeft) && !service.Repeatable(sent) {
+		if !errors.As(err, new(reverseproxy.DialError)) && !service.Repeatable(sent) {
 			return err
 		}
 		failure.StatusCode = http.StatusServiceUnavailable
@@ -261,14 +262,6 @@ func (w *responseWriter) answerError(err error) error {
 		w.Header().Set("Retry-After", retryAfter)
 	}
 	return err
-}
-
-// takeBackRetryAfter removes what answerError left, where an error route gives the
-// request to other nodes.
-func takeBackRetryAfter(header http.Header) {
-	if values := header["Retry-After"]; len(values) == 1 && values[0] == retryAfter {
-		delete(header, "Retry-After")
-	}
 }
 
 // dropForeignCookies removes cookies of the policy's name that lead to another node

@@ -6,30 +6,34 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 // sendOnce readies the proxy's copy of a request so that its transport cannot repeat
-// it once it may have left, unless it may be repeated. Our transport sees to this
-// itself, when the header is as it will be sent.
-func (p *Policy) sendOnce(r *http.Request) {
-	if !p.ourTransport {
-		once.Settle(r)
-		once.Ready(r, p.rekeys)
+// it once it may have left, unless it may be repeated. It is not ok if another proxy may
+// have had it carried out. Our transport sees to this itself, when the header is as it
+// will be sent.
+func (p *Policy) sendOnce(r *http.Request, w http.ResponseWriter) (ok bool) {
+	repeatable := service.Repeatable(r)
+	switch {
+	case p.ourTransport:
+		return true
+	case !repeatable && isAgain(r):
+		response.Forget(w)
+		return false
 	}
-}
-
-// isOurs reports whether a transport is ours.
-func isOurs(transport http.RoundTripper) bool {
-	_, ours := transport.(*Transport)
-	return ours
+	once.Settle(r)
+	once.Ready(r, p.rekeys)
+	if !repeatable || p.rekeys {
+		once.Watch(r, func(sent *http.Request, left any) { note(sent, leftKey, left) })
+	}
+	return true
 }
 
 // rekeys reports whether header operations of a proxy, which come after the choice
 // of a node, may make a request look idempotent or different from what it was
 // judged by.
 func rekeys(operations *headers.Handler) bool {
-	if operations == nil || operations.Request == nil {
-		return false
-	}
-	return once.Rekeys(operations.Request.Add, operations.Request.Set)
+	return operations != nil && operations.Request != nil && once.Rekeys(operations.Request.Add, operations.Request.Set)
 }

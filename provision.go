@@ -86,9 +86,9 @@ func (p *Policy) provision(ctx caddy.Context, host *reverseproxy.Handler) error 
 			return err
 		}
 		p.proxyTrusts = len(host.TrustedProxies) > 0
-		p.rekeys, p.rewrites, p.ourTransport = rekeys(host.Headers), host.Rewrite != nil, isOurs(host.Transport)
+		p.rekeys, p.rewrites = rekeys(host.Headers), host.Rewrite != nil
 		if transport, ours := host.Transport.(*Transport); ours {
-			transport.observe = p.observe
+			p.ourTransport, transport.observe = true, p.observe
 		}
 		if err := p.provisionHealthCheck(ctx); err != nil {
 			return err

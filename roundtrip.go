@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/attempt"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/once"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 )
 
 // RoundTrip sends a request to a node.
@@ -19,11 +21,18 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	address, known := vars[caddyhttp.ClientIPVarKey].(string)
 	t.adjust(r, address, known)
 	t.SetScheme(r)
+	repeatable := service.Repeatable(r)
+	if !repeatable && isAgain(r) {
+		return once.Refusal(r), nil // an error would be held against the node
+	}
 	a := attempt.Attempt{Probe: !known}
 	if t.observe != nil {
 		a.Started = time.Now()
 	}
 	res, err := t.sender.Send(r, &a)
+	if !repeatable && a.Outcome.HasLeft() {
+		note(r, leftKey, r)
+	}
 	if t.observe == nil {
 		return res, err
 	}
@@ -38,6 +47,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.Err = err
 	t.observe(r, a)
 	return res, err
+}
+
+// isAgain reports whether a request that must not be carried out twice may have been
+// carried out by the doing of another proxy than the one that is about to send it.
+func isAgain(r *http.Request) bool {
+	left, _ := noted(r, leftKey).(*http.Request)
+	return left != nil && once.IsAgain(r, left, r.Context().Value(caddyhttp.ErrorCtxKey) != nil)
 }
 
 // edge is Caddy's server, as far as attempts depend on it.
@@ -72,13 +88,7 @@ func (edge) Detached(ctx context.Context) context.Context {
 func (edge) Refusal(status int, err error) error { return caddyhttp.Error(status, err) }
 
 // IsRefusal implements attempt.Edge.
-func (edge) IsRefusal(err error) bool {
-	_, is := errors.AsType[caddyhttp.HandlerError](err)
-	return is
-}
+func (edge) IsRefusal(err error) bool { return errors.As(err, new(caddyhttp.HandlerError)) }
 
 // IsDialling implements attempt.Edge.
-func (edge) IsDialling(err error) bool {
-	var dial reverseproxy.DialError
-	return errors.As(err, &dial)
-}
+func (edge) IsDialling(err error) bool { return errors.As(err, new(reverseproxy.DialError)) }

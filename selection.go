@@ -17,10 +17,9 @@ import (
 // are candidates, which of these it is. The proxy calls it once for each attempt
 // to send the request, so a second call means that the first choice failed.
 func (p *Policy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	if len(pool) == 0 {
+	if len(pool) == 0 || !p.sendOnce(r, w) {
 		return nil
 	}
-	p.sendOnce(r)
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if p.dynamic && !p.asked.Load() {
 		p.asked.Store(true)

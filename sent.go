@@ -6,6 +6,10 @@ import "net/http"
 // settings of its own for the method or the path (`method`, `rewrite`).
 const sentKey = "tigergraph.sent"
 
+// leftKey is the placeholder that keeps a request as it was sent, where a node may have
+// got it and must not get it twice.
+const leftKey = "tigergraph.left"
+
 // asSent returns a request as the last proxy with a policy of ours sent it: what is done
 // by it is told by that, not by what the client asked for.
 func asSent(r *http.Request) *http.Request {

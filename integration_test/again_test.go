@@ -162,3 +162,105 @@ func TestASecondProxyDoesNotDoAgainWhatWasAnswered(t *testing.T) {
 		})
 	}
 }
+
+// anyProxies are the ways to write a proxy that has our policy, our transport or both, to
+// nodes and with more options.
+var anyProxies = map[string]func(nodes []*tgnode.Node, more string) string{
+	"tigergraph": func(nodes []*tgnode.Node, more string) string { return cluster(nodes, "health_check off\n"+more) },
+	"our policy": func(nodes []*tgnode.Node, more string) string { return proxyTo(nodes, "tigergraph", more) },
+	"our policy and transport": func(nodes []*tgnode.Node, more string) string {
+		return proxyTo(nodes, "tigergraph", "transport tigergraph", more)
+	},
+	"our transport": func(nodes []*tgnode.Node, more string) string {
+		return proxyTo(nodes, "first", "transport tigergraph", more)
+	},
+}
+
+// A proxy that is not written as `tigergraph` has no handler of ours: its policy or its
+// transport sees to it.
+func TestASecondProxyDoesNothingTwiceHoweverItIsWritten(t *testing.T) {
+	firstCluster, first := startCluster(t, 1)
+	secondCluster, second := startCluster(t, 1)
+	const opening, end = "@broken status 5xx\nhandle_response @broken {\n", "\n}\n"
+	for route, test := range map[string]struct {
+		site func(before, behind func(more string) string) string
+		mode tgnode.Mode
+	}{
+		"handle_errors": {func(before, behind func(string) string) string {
+			return before("") + "\nhandle_errors {\n" + behind("") + end
+		}, tgnode.Reset},
+		"handle_response": {func(before, behind func(string) string) string {
+			return before(opening + behind("") + end)
+		}, tgnode.Died},
+		"intercept": {func(before, behind func(string) string) string {
+			return "intercept {\n" + opening + behind("") + end + end + before("")
+		}, tgnode.Died},
+	} {
+		for one, before := range anyProxies {
+			for other, behind := range anyProxies {
+				t.Run(one+", "+route+", "+other, func(t *testing.T) {
+					first[0].SetFault(tgnode.All, tgnode.Fault{Mode: test.mode})
+					e := newEdge(t)
+					e.load(test.site(func(more string) string { return before(first, more) }, func(more string) string { return behind(second, more) }))
+					b := e.newBrowser(2)
+					for _, act := range []struct{ method, target, body string }{
+						{http.MethodGet, "/gsql/v1/drop-all", ""},
+						{http.MethodDelete, "/restpp/graph/social/vertices/p/1", ""},
+						{http.MethodPost, "/gsql/v1/statements", "DROP ALL"},
+						{http.MethodPost, "/restpp/ddl/social", strings.Repeat("1,2,3\n", 20_000)},
+					} {
+						firstCluster.Ledger().Reset()
+						secondCluster.Ledger().Reset()
+						a := b.do(act.method, act.target, []byte(act.body))
+						if once, again := firstCluster.Ledger().Total(), secondCluster.Ledger().Total(); once != 1 || again != 0 {
+							t.Errorf("%s %s: done %d times by the first, %d times by the second", act.method, act.target, once, again)
+						}
+						if a.StatusCode != http.StatusBadGateway && a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") != "" {
+							t.Errorf("%s %s: %d %v", act.method, act.target, a.StatusCode, a.Header)
+						}
+					}
+					if route == "intercept" {
+						return // which leaves the length of the first one's answer to the second's
+					}
+					if a := b.get("/studio/"); a.StatusCode != http.StatusOK {
+						t.Errorf("a read: %d", a.StatusCode)
+					}
+				})
+			}
+		}
+	}
+}
+
+// The last error of a proxy is not the whole story where it was told to try again.
+func TestWhatLeftBeforeADialFailedMayHaveBeenDone(t *testing.T) {
+	const lax = "lb_retries 1\nlb_retry_match {\nmethod GET POST\n}"
+	for name, proxy := range anyProxies {
+		if name == "our transport" {
+			continue // whose proxy would go on to the first node
+		}
+		t.Run(name, func(t *testing.T) {
+			firstCluster, first := startCluster(t, 2)
+			secondCluster, second := startCluster(t, 1)
+			e := newEdge(t)
+			e.load(proxy(first, lax) + "\nhandle_errors {\n" + cluster(second, "health_check off") + "\n}")
+			b := e.newBrowser(2)
+			home := named(t, first, b.get("/api/__echo").served(t))
+			home.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Reset})
+			for _, node := range first {
+				if node != home {
+					node.Stop()
+				}
+			}
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				firstCluster.Ledger().Reset()
+				a := b.do(method, "/restpp/query/social/friends", nil)
+				if once, again := firstCluster.Ledger().Total(), secondCluster.Ledger().Total(); once != 1 || again != 0 {
+					t.Errorf("%s: done %d times by the first, %d times by the second", method, once, again)
+				}
+				if a.StatusCode != http.StatusBadGateway || a.Header.Get("Retry-After") != "" {
+					t.Errorf("%s: %d %v", method, a.StatusCode, a.Header)
+				}
+			}
+		})
+	}
+}

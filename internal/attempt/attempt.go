@@ -36,6 +36,10 @@ const (
 	ClientGone          // the request was given up
 )
 
+// HasLeft reports whether a node may have got what was sent, and have carried it out. What
+// a client does not send whole is carried out by nobody.
+func (o Outcome) HasLeft() bool { return o != NeverLeft && o != ClientFault }
+
 // Edge is the server that gets the requests, as far as attempts depend on it.
 type Edge interface {
 	// Keep keeps the body of a request for another attempt, and Kept returns what was

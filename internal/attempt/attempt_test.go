@@ -204,3 +204,11 @@ func TestARequestThatIsNotRepeatedSaysWhy(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestWhichAttemptsANodeMayHaveCarriedOut(t *testing.T) {
+	for outcome, want := range map[Outcome]bool{Answered: true, NeverLeft: false, Broke: true, Garbled: true, ClientFault: false, ClientGone: true} {
+		if outcome.HasLeft() != want {
+			t.Errorf("outcome %d: %t", outcome, !want)
+		}
+	}
+}

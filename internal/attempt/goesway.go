@@ -38,7 +38,7 @@ func (s *Sender) sendGoesWay(r *http.Request, a *Attempt) (*http.Response, error
 	}
 	ctx := r.Context()
 	r = r.WithContext(httptrace.WithClientTrace(s.Edge.Detached(ctx), &httptrace.ClientTrace{
-		GetConn:              func(string) { way.asked.Store(true) },
+		GetConn:              way.getConn,
 		GotConn:              way.gotConn,
 		WroteHeaders:         func() { way.wrote.Store(true) },
 		GotFirstResponseByte: func() { way.heard.Store(true) },
@@ -88,6 +88,13 @@ func hostPort(u *url.URL) string {
 		return u.Host + ":80"
 	}
 	return u.Host
+}
+
+// getConn is called once more where a connection took nothing of a request that must not
+// be repeated: Go's client repeats no other.
+func (w *goesWay) getConn(string) {
+	w.asked.Store(true)
+	w.wrote.Store(false)
 }
 
 func (w *goesWay) gotConn(info httptrace.GotConnInfo) {

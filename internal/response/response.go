@@ -103,9 +103,21 @@ func Rename(header http.Header, canonical, name string) {
 	}
 }
 
-// Forget removes what says something of a body, where another one comes in its place.
-func Forget(header http.Header) {
+// Forget removes from a header what says something of a body, where another one comes in
+// its place. There may be nobody who writes.
+func Forget(w http.ResponseWriter) {
+	if w == nil {
+		return
+	}
+	header := w.Header()
 	for _, field := range []string{"Content-Length", "Content-Encoding", "Content-Range", "Content-Type", "Etag", "Last-Modified", "Trailer"} {
+		delete(header, field)
+	}
+}
+
+// TakeBack removes a field if it has this value and no other.
+func TakeBack(header http.Header, field, value string) {
+	if values := header[field]; len(values) == 1 && values[0] == value {
 		delete(header, field)
 	}
 }

@@ -109,3 +109,12 @@ func TestSplitTellsANodesFieldsFromTheSites(t *testing.T) {
 		t.Error("the two share their values")
 	}
 }
+
+func TestOnlyWhatWasLeftIsTakenBack(t *testing.T) {
+	for _, test := range []struct{ before, after []string }{{[]string{"2"}, nil}, {[]string{"3"}, []string{"3"}}, {[]string{"2", "2"}, []string{"2", "2"}}} {
+		header := http.Header{"Retry-After": test.before}
+		if TakeBack(header, "Retry-After", "2"); !slices.Equal(header["Retry-After"], test.after) {
+			t.Errorf("%q became %q", test.before, header["Retry-After"])
+		}
+	}
+}

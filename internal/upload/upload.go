@@ -3,6 +3,7 @@
 package upload
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -26,7 +27,9 @@ const (
 // thrown away.
 type Upload struct {
 	io.ReadCloser
-	ended, closed atomic.Bool
+	begun, ended, closed atomic.Bool
+	// waits is whether the client sends nothing until it is asked to.
+	waits bool
 }
 
 // Keep puts an upload in place of a request's body, nil if it is not worth it.
@@ -34,7 +37,7 @@ func Keep(r *http.Request) *Upload {
 	if r.ProtoMajor != 1 || r.Body == nil || r.Body == http.NoBody || r.ContentLength >= 0 && r.ContentLength <= fewBytes {
 		return nil
 	}
-	body := &Upload{ReadCloser: r.Body}
+	body := &Upload{ReadCloser: r.Body, waits: r.Header["Expect"] != nil}
 	r.Body = body
 	return body
 }
@@ -44,6 +47,7 @@ func (u *Upload) Read(p []byte) (int, error) {
 	if u.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
+	u.begun.Store(true)
 	n, err := u.ReadCloser.Read(p)
 	if err != nil {
 		u.ended.Store(true)
@@ -63,10 +67,28 @@ func (u *Upload) Drain(w http.ResponseWriter) {
 		return
 	}
 	u.closed.Store(true)
-	controller := http.NewResponseController(w)
-	if controller.Flush() != nil {
+	if http.NewResponseController(w).Flush() == nil {
+		u.readRest(w)
+	}
+}
+
+// Discard reads what is left before the answer is written, which somebody else does. A
+// client that waits until it is asked to send has sent nothing, and is not asked: nor does
+// the server wait for it, which tries to read some bytes before it answers.
+func (u *Upload) Discard(w http.ResponseWriter) {
+	if u.ended.Load() {
 		return
 	}
+	u.closed.Store(true)
+	if u.waits && !u.begun.Load() {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		return
+	}
+	u.readRest(w)
+}
+
+func (u *Upload) readRest(w http.ResponseWriter) {
+	controller := http.NewResponseController(w)
 	end, buffer := time.Now().Add(drainFor), make([]byte, 32<<10)
 	for left := drainMost; left > 0; {
 		now := time.Now()
@@ -81,6 +103,9 @@ func (u *Upload) Drain(w http.ResponseWriter) {
 			return
 		}
 		n, err := u.ReadCloser.Read(buffer)
+		if errors.Is(err, io.EOF) {
+			_ = controller.SetReadDeadline(time.Time{}) // the server reads on, and would take the client for gone
+		}
 		if err != nil {
 			return
 		}

@@ -68,6 +68,31 @@ func TestTheAnswerToAnUploadThatNobodyReadsReachesTheClient(t *testing.T) {
 	}
 }
 
+// Where somebody else writes the answer, what is left is read before. Nothing is where
+// the client waits until it is asked.
+func TestTheRestOfAnUploadIsDiscardedUnlessTheClientWaits(t *testing.T) {
+	for _, test := range []struct {
+		expect string
+		left   int
+	}{{"", 0}, {"100-continue", 1 << 20}} {
+		body := strings.NewReader(strings.Repeat("x", 1<<20))
+		r := httptest.NewRequest(http.MethodPost, "/", body)
+		if test.expect != "" {
+			r.Header.Set("Expect", test.expect)
+		}
+		w := deadlines{httptest.NewRecorder()}
+		kept := upload.Keep(r)
+		if kept.Discard(w); body.Len() != test.left || w.Flushed {
+			t.Errorf("expecting %q: %d bytes are left, flushed %t", test.expect, body.Len(), w.Flushed)
+		}
+	}
+}
+
+// deadlines is a recorder that lets reading have a deadline.
+type deadlines struct{ *httptest.ResponseRecorder }
+
+func (deadlines) SetReadDeadline(time.Time) error { return nil }
+
 // zeros never end.
 type zeros struct{}
 
