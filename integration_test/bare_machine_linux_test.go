@@ -31,7 +31,8 @@ func newBareMachine(t *testing.T) *bareMachine {
 	m := &bareMachine{t, filepath.Join(t.TempDir(), "debian")}
 	install := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl,rpm", "bookworm", m.root)
 	if output, err := install.CombinedOutput(); err != nil {
-		notInstalled(t, err, output)
+		// What debootstrap reaches, and what it can do with that, is the machine's matter.
+		skip(t, "no Debian can be installed here: %v\n%s", err, output[max(0, len(output)-1000):])
 	}
 	node := filepath.Join(t.TempDir(), "tgnode")
 	build := exec.Command("go", "build", "-o", node, "./cmd/tgnode")

@@ -251,7 +251,7 @@ func (e *edge) url() string { return "http://" + e.address + statusPath }
 // hash returns what stands for a password in a Caddyfile.
 func hash(t testing.TB, password string) string {
 	t.Helper()
-	output, err := exec.Command(caddyBinary, "hash-password", "--plaintext", password).Output()
+	output, err := exec.Command(caddyBinary, "hash-password", "--bcrypt-cost", "4", "--plaintext", password).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
