@@ -74,14 +74,14 @@ func (u *Upload) Drain(w http.ResponseWriter) {
 
 // Discard reads what is left before the answer is written, which somebody else does. A
 // client that waits until it is asked to send has sent nothing, and is not asked: nor does
-// the server wait for it, which tries to read some bytes before it answers.
+// the server try to read some bytes before it answers, if the connection ends with that.
 func (u *Upload) Discard(w http.ResponseWriter) {
 	if u.ended.Load() {
 		return
 	}
 	u.closed.Store(true)
 	if u.waits && !u.begun.Load() {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		w.Header().Set("Connection", "close")
 		return
 	}
 	u.readRest(w)
