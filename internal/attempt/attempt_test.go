@@ -171,6 +171,9 @@ func TestGoesClientIsHeldToTheSameLimits(t *testing.T) {
 			return &http.Response{StatusCode: status, Header: http.Header{"A": make([]string, lines)}, Body: http.NoBody}, nil
 		}
 	}
+	long := answering(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Header: http.Header{"A": {strings.Repeat("a", 64<<10)}}, Body: http.NoBody}, nil
+	})
 	for _, test := range []struct {
 		name    string
 		goes    answering
@@ -181,6 +184,8 @@ func TestGoesClientIsHeldToTheSameLimits(t *testing.T) {
 		{"an answer", answer(200, 900), false, Answered, ""},
 		{"too many lines", answer(200, 1000), false, Garbled, "exceeded 1000 lines"},
 		{"too many for a probe", answer(200, 100), true, Garbled, "exceeded 100 lines"},
+		{"too many bytes for a probe", long, true, Garbled, "exceeded 65536 bytes"},
+		{"as many for a client", long, false, Answered, ""},
 		{"no status", answer(99, 1), false, Garbled, "the status 099 is none"},
 		{"a header that cannot be sent", func(*http.Request) (*http.Response, error) { return nil, errAway }, false, ClientFault, "nobody is there"},
 		{"a body that cannot be read", func(r *http.Request) (*http.Response, error) {

@@ -105,6 +105,10 @@ func (g *Guard) Read(p []byte) (int, error) {
 	err := g.raw.Read(g.receive)
 	if err == nil {
 		err = g.err
+	} else { // it was closed here, or took too long
+		g.mu.Lock()
+		g.waits, g.ended = false, true
+		g.mu.Unlock()
 	}
 	switch broken := (*net.OpError)(nil); {
 	case err == nil, errors.Is(err, io.EOF):
