@@ -172,7 +172,7 @@ func TestGoesClientIsHeldToTheSameLimits(t *testing.T) {
 		}
 	}
 	long := answering(func(*http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: 200, Header: http.Header{"A": {strings.Repeat("a", 64<<10)}}, Body: http.NoBody}, nil
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"A": {strings.Repeat("a", 64<<10)}}, Body: http.NoBody}, nil
 	})
 	for _, test := range []struct {
 		name    string
