@@ -41,6 +41,7 @@ func BenchmarkStatusPage(b *testing.B) {
 				return new(net.Dialer).DialContext(ctx, "unix", socket)
 			}}}
 			defer admin.CloseIdleConnections()
+			e.listening(address)
 			time.Sleep(3 * time.Second) // past the first probes and their connections
 			var received atomic.Int64
 			streams, end := context.WithCancel(context.Background())
