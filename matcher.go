@@ -29,6 +29,9 @@ func init() {
 // `X-HTTP-Method-Override` or an `action=` in the query, and with a path that
 // cannot be taken for another one. An installed query is none of them: it may
 // write.
+//
+// It matches any other request, too, while it never left the edge: where the
+// `tigergraph` transport has just failed to agree with a node on encryption.
 type MatchRepeatable struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -54,9 +57,9 @@ func (*MatchRepeatable) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// MatchWithError reports whether the request may be sent twice. It never fails.
+// MatchWithError reports whether the request may be sent once more. It never fails.
 func (MatchRepeatable) MatchWithError(r *http.Request) (bool, error) {
-	return service.Repeatable(r), nil
+	return service.Repeatable(r) || isWaiting(r), nil
 }
 
 // MatchService matches requests by the TigerGraph service that they are for:

@@ -1,8 +1,6 @@
 package tigergraph
 
-import (
-	"slices"
-)
+import "slices"
 
 // activeMembers returns the nodes of the active cluster.
 func (p *Policy) activeMembers() []*member {
@@ -12,11 +10,5 @@ func (p *Policy) activeMembers() []*member {
 
 // allMembers returns the nodes that the policy knows.
 func (p *Policy) allMembers() []*member {
-	var all []*member
-	for _, m := range p.roster.Load().members {
-		if m != nil {
-			all = append(all, m)
-		}
-	}
-	return all
+	return slices.DeleteFunc(slices.Clone(p.roster.Load().members), func(m *member) bool { return m == nil })
 }

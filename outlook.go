@@ -43,11 +43,7 @@ func (p *Policy) noteOpen(s service.Service) {
 	if !best.IsOpen() || !p.warnedOpen[s].CompareAndSwap(false, true) {
 		return
 	}
-	message := "every node is down by its health checks; requests are sent to them all the same"
-	if best < balance.OpenDown {
-		message = "every node that is up is draining, or out by Caddy's passive checks or circuit breakers; requests are sent to them all the same"
-	}
-	p.logger.Warn(message, zap.String("service", s.String()))
+	p.logger.Warn(best.OpenWarning(), zap.String("service", s.String()))
 }
 
 // noteClosed logs that the pool no longer fails open for a service, and lets noteOpen

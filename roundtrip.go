@@ -33,6 +33,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !repeatable && a.Outcome.HasLeft() {
 		note(r, leftKey, r)
 	}
+	if err != nil && !repeatable {
+		note(r, waitingKey, a.Waits)
+	}
 	if t.observe == nil {
 		return res, err
 	}

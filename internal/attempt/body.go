@@ -91,14 +91,17 @@ func (b *wholeBody) Read(p []byte) (int, error) {
 
 func (*wholeBody) Close() error { return nil }
 
-// watchedBody is a client's body, and knows whether reading it failed.
+// watchedBody is a client's body, and knows whether it was begun, and whether reading it
+// failed.
 type watchedBody struct {
 	io.ReadCloser
+	begun  atomic.Bool
 	closed atomic.Bool
 	failed atomic.Pointer[http1.ClientBodyError]
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
+	b.begun.Store(true)
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) && !b.closed.Load() {
 		b.failed.CompareAndSwap(nil, &http1.ClientBodyError{Reason: err})
@@ -121,4 +124,13 @@ func (b *watchedBody) failure() error {
 		return failed
 	}
 	return nil
+}
+
+// isWhole reports whether another attempt finds the body as this one did.
+func (b *watchedBody) isWhole() bool {
+	if b == nil || !b.begun.Load() {
+		return true
+	}
+	_, kept := b.ReadCloser.(*wholeBody)
+	return kept
 }

@@ -75,7 +75,7 @@ func (s *Sender) sendGoesWay(r *http.Request, a *Attempt) (*http.Response, error
 	case way.wrote.Load():
 		a.Outcome = Broke
 	case way.asked.Load():
-		a.Outcome = NeverLeft
+		a.Outcome, a.Waits = NeverLeft, body.isWhole()
 	default:
 		a.Outcome = ClientFault
 	}

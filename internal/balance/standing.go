@@ -81,6 +81,15 @@ const (
 // open.
 func (t Tier) IsOpen() bool { return t >= OpenUp && t < Excluded }
 
+// OpenWarning returns what an operator is told where the best nodes are of this tier,
+// and the pool fails open.
+func (t Tier) OpenWarning() string {
+	if t < OpenDown {
+		return "every node that is up is draining, or out by Caddy's passive checks or circuit breakers; requests are sent to them all the same"
+	}
+	return "every node is down by its health checks; requests are sent to them all the same"
+}
+
 // Suits reports whether a request can be sent to the client's own node at once,
 // whatever the standing of the others. A session stays on a node that is draining.
 func (s Standing) Suits(session bool) bool {
