@@ -1,11 +1,13 @@
 package integration_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -28,11 +30,13 @@ func newBareMachine(t *testing.T) *bareMachine {
 			missing(t, "this takes root and %s", program)
 		}
 	}
+	debian, err := installedDebian()
+	if err != nil { // What debootstrap reaches, and what it can do with that, is the machine's matter.
+		skip(t, "no Debian can be installed here: %v", err)
+	}
 	m := &bareMachine{t, filepath.Join(t.TempDir(), "debian")}
-	install := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl,rpm", "bookworm", m.root)
-	if output, err := install.CombinedOutput(); err != nil {
-		// What debootstrap reaches, and what it can do with that, is the machine's matter.
-		skip(t, "no Debian can be installed here: %v\n%s", err, output[max(0, len(output)-1000):])
+	if output, err := exec.Command("cp", "--archive", debian, m.root).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
 	}
 	node := filepath.Join(t.TempDir(), "tgnode")
 	build := exec.Command("go", "build", "-o", node, "./cmd/tgnode")
@@ -45,6 +49,16 @@ func newBareMachine(t *testing.T) *bareMachine {
 	m.write("etc/hosts", "127.0.0.1 localhost graph.example.com\n127.0.0.2 m1\n127.0.0.3 m2\n127.0.0.4 m3\n", 0o644)
 	return m
 }
+
+// installedDebian returns the folder of the Debian of which each machine is a copy.
+var installedDebian = sync.OnceValues(func() (string, error) {
+	folder := filepath.Join(testFolder, "debian")
+	install := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl,rpm", "bookworm", folder)
+	if output, err := install.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, output[max(0, len(output)-1000):])
+	}
+	return folder, nil
+})
 
 func (m *bareMachine) write(name, content string, mode os.FileMode) {
 	m.t.Helper()

@@ -58,7 +58,7 @@ func testNodesThatRefuseToEncrypt(t *testing.T, versions string) {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			for i, body := range bodies {
 				target := fmt.Sprintf("/restpp/query/g/q?n=%d.%d", number, i)
-				a := e.newBrowser(byte(2 + number)).do(method, target, body)
+				a := e.newBrowser(byte(2+number)).do(method, target, body)
 				if a.StatusCode != want || (want != http.StatusOK) != (a.Header.Get("Retry-After") != "") {
 					t.Errorf("%s with %d bytes: %d, Retry-After %q", method, len(body), a.StatusCode, a.Header.Get("Retry-After"))
 				}

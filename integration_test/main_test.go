@@ -18,8 +18,12 @@ import (
 // needs to be a privileged one.
 const acmePorts = "TIGERGRAPH_TEST_ACME_PORTS"
 
-// caddyBinary is cmd/caddy, built for these tests.
-var caddyBinary string
+var (
+	// testFolder is there for as long as the tests run.
+	testFolder string
+	// caddyBinary is cmd/caddy, built for them.
+	caddyBinary string
+)
 
 func TestMain(m *testing.M) {
 	if ports := os.Getenv(acmePorts); ports != "" {
@@ -43,7 +47,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(folder)
-	caddyBinary = filepath.Join(folder, "caddy")
+	testFolder, caddyBinary = folder, filepath.Join(folder, "caddy")
 	// The README's go build ./cmd/caddy, but for where the binary goes, and without
 	// the profile, which only takes time here.
 	build := exec.Command("go", "build", "-pgo=off", "-o", caddyBinary, "./cmd/caddy")
