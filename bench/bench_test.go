@@ -31,16 +31,19 @@ func runTests(m *testing.M) int {
 	defer os.RemoveAll(folder)
 	// Without the profile: nothing is measured here, and it takes minutes.
 	caddy = filepath.Join(folder, "caddy")
-	if output, err := exec.Command("go", "build", "-pgo=off", "-o", caddy, "../cmd/caddy").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building cmd/caddy: %v\n%s", err, output)
-		return 1
+	stock = filepath.Join(folder, "stock")
+	for binary, command := range map[string]string{caddy: "../cmd/caddy", stock: "github.com/caddyserver/caddy/v2/cmd/caddy"} {
+		if output, err := exec.Command("go", "build", "-pgo=off", "-o", binary, command).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building %s: %v\n%s", command, err, output)
+			return 1
+		}
 	}
-	brief = slices.Clip(append(brief, "-caddy", caddy))
+	brief = slices.Clip(append(brief, "-caddy", caddy, "-stock", stock))
 	return m.Run()
 }
 
-// caddy is cmd/caddy, built for these tests.
-var caddy string
+// caddy is cmd/caddy, and stock a Caddy without the plugin, built for these tests.
+var caddy, stock string
 
 // brief is the flags of the shortest run there is.
 var brief = []string{"-rounds", "1", "-duration", "50ms", "-connections", "3", "-bulk", "0.001", "-idle", "20", "-rate", "100", "-patience", "500ms", "-fault", "1s", "-scale", "3x1,5x2"}
@@ -82,7 +85,8 @@ func TestAllIsMeasured(t *testing.T) {
 
 func TestManyNodesAndSitesAreMeasured(t *testing.T) {
 	var output bytes.Buffer
-	if err := run(t.Context(), append(brief, "-only", "scale"), &output); err != nil {
+	if err := run(t.Context(), append(brief, "-only", "scale", "-stock", ""), &output); err != nil { // which is built
+
 		t.Fatalf("%v\n%s", err, &output)
 	}
 	for _, numbers := range []string{"3     | 1     ", "5     | 2     "} {
@@ -134,7 +138,7 @@ func TestAnInterruptEndsAllProcesses(t *testing.T) {
 	defer interrupt()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"-only", "small", "-rounds", "1000000", "-caddy", caddy}, new(bytes.Buffer))
+		ended <- run(ctx, []string{"-only", "small", "-rounds", "1000000", "-caddy", caddy, "-stock", stock}, new(bytes.Buffer))
 	}()
 	for deadline := time.Now().Add(time.Minute); running() < clusterSize+3; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -198,7 +202,7 @@ func TestWhatIsNotThereIsRefused(t *testing.T) {
 		{"-add", "another"},
 		{"small"},
 	} {
-		if err := run(t.Context(), append([]string{"-caddy", "/nonexistent"}, arguments...), new(bytes.Buffer)); err == nil {
+		if err := run(t.Context(), append([]string{"-caddy", "/nonexistent", "-stock", stock}, arguments...), new(bytes.Buffer)); err == nil {
 			t.Errorf("%q is accepted", arguments)
 		}
 	}

@@ -137,6 +137,7 @@ func run(ctx context.Context, arguments []string, output io.Writer) (err error) 
 	markdown := flags.String("markdown", "", "a `file` for the report, as docs/figures has it")
 	flags.StringVar(&b.profiles, "profile", "", "a `folder` for CPU profiles of the Caddy proxies, taken in a round of their own after the others")
 	flags.StringVar(&b.program, "caddy", "", "a Caddy `binary` with the plugin, instead of building cmd/caddy")
+	flags.StringVar(&b.stock, "stock", "", "a Caddy `binary` without the plugin, instead of building one")
 	var added []string
 	flags.Func("add", "another proxy, `name=file[@binary]`: a Caddy with the directives of the file in its site, in which %s is the nodes; may be repeated", func(value string) error {
 		added = append(added, value)
@@ -231,8 +232,10 @@ func (b *benchmark) prepare(ctx context.Context, proxies string, added []string)
 			return err
 		}
 	}
-	if b.stock, err = b.build(ctx, "stock", "github.com/caddyserver/caddy/v2/cmd/caddy"); err != nil {
-		return err
+	if b.stock == "" {
+		if b.stock, err = b.build(ctx, "stock", "github.com/caddyserver/caddy/v2/cmd/caddy"); err != nil {
+			return err
+		}
 	}
 	if err := b.chooseContenders(proxies, added); err != nil {
 		return err
