@@ -250,7 +250,7 @@ func (w *responseWriter) answerError(err error) error {
 		return err
 	case http.StatusServiceUnavailable:
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		if !errors.As(err, new(reverseproxy.DialError)) && !isWaiting(w.request) && !service.Repeatable(sent) {
+		if !errors.As(err, new(reverseproxy.DialError)) && !isWaiting(sent) && !service.Repeatable(sent) {
 			return err
 		}
 		failure.StatusCode = http.StatusServiceUnavailable
