@@ -115,7 +115,7 @@ func (w *responseWriter) serve(r *http.Request, next caddyhttp.Handler) error {
 	case status != 0:
 		return caddyhttp.Error(status, once.ErrMayHaveBeenDone)
 	case failed:
-		response.TakeBack(w.Header(), "Retry-After", retryAfter) // which the first has left
+		response.TakeBackFrom(w, "Retry-After", retryAfter) // which the first has left
 	}
 	w.before.Note(w.Header())
 	mapGraphAndQuery(r)
@@ -250,7 +250,7 @@ func (w *responseWriter) answerError(err error) error {
 		return err
 	case http.StatusServiceUnavailable:
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		if !errors.As(err, new(reverseproxy.DialError)) && !isWaiting(w.request) && !service.Repeatable(sent) {
+		if !errors.As(err, new(reverseproxy.DialError)) && !isWaiting(sent) && !service.Repeatable(sent) {
 			return err
 		}
 		failure.StatusCode = http.StatusServiceUnavailable

@@ -12,11 +12,10 @@ import (
 
 // sendOnce readies the proxy's copy of a request so that its transport cannot repeat
 // it once it may have left, unless it may be repeated. It is not ok if another proxy may
-// have had it carried out. Our transport sees to this itself, when the header is as it
-// will be sent.
+// have had it carried out. Our transport sees to this itself, with the header as sent.
 func (p *Policy) sendOnce(r *http.Request, w http.ResponseWriter) (ok bool) {
 	repeatable := service.Repeatable(r)
-	switch {
+	switch response.TakeBackFrom(w, "Retry-After", retryAfter); { // which the first proxy has left
 	case p.ourTransport:
 		return true
 	case !repeatable && isAgain(r):

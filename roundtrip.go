@@ -34,7 +34,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		note(r, leftKey, r)
 	}
 	if err != nil && !repeatable {
-		note(r, waitingKey, a.Waits)
+		note(r, waitKey, a.Waits)
 	}
 	if t.observe == nil {
 		return res, err

@@ -10,11 +10,11 @@ const sentKey = "tigergraph.sent"
 // got it and must not get it twice.
 const leftKey = "tigergraph.left"
 
-// waitingKey is the placeholder that says whether the last attempt to send a request
-// left it with the edge, as where a node's certificate is not the one expected.
-const waitingKey = "tigergraph.waiting"
+// waitKey is the placeholder that keeps the URL by which a proxy could not send a request,
+// as where a node's certificate is not the one expected. Another proxy's is another one.
+const waitKey = "tigergraph.waiting"
 
-func isWaiting(r *http.Request) bool { return noted(r, waitingKey) == true && noted(r, leftKey) == nil }
+func isWaiting(r *http.Request) bool { return noted(r, waitKey) == r.URL && noted(r, leftKey) == nil }
 
 // asSent returns a request as the last proxy with a policy of ours sent it: what is done
 // by it is told by that, not by what the client asked for.

@@ -110,6 +110,9 @@ func withoutCommand(root *cobra.Command, arguments []string) error {
 	var names []string
 	for _, command := range root.Commands() {
 		names = append(names, command.Name())
+		if slices.Contains(command.SuggestFor, arguments[0]) {
+			return cannotTell(root, fmt.Errorf("unknown command '%s': did you mean '%s'?", arguments[0], command.Name()))
+		}
 		if arguments[0] == "help" && slices.Contains(arguments[1:], command.Name()) {
 			return command.Help()
 		}

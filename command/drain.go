@@ -59,8 +59,9 @@ if that has not come in time; the node goes on draining.`,
 
 func readyCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "ready <node> [--wait <duration>] [--address <interface>]",
-		Short: "Lets a node take new clients again",
+		Use:        "ready <node> [--wait <duration>] [--address <interface>]",
+		SuggestFor: []string{"undrain"}, // which is nearer to its opposite
+		Short:      "Lets a node take new clients again",
 		Long: `
 Lets a node take new clients again. The exit status is 1 if it gets none for all
 that, because it is down or the configuration drains it. With --wait it returns once

@@ -138,6 +138,27 @@ func TestASecondProxyGetsWhatNeverLeft(t *testing.T) {
 	}
 }
 
+// What the first proxy could send to nobody is to be tried again, but not what the second
+// one, which has our policy alone, may have had done.
+func TestWhatASecondProxyMayHaveDoneIsNotAskedForAgain(t *testing.T) {
+	withEachTransport(t, func(t *testing.T, transport string) {
+		_, first := startCluster(t, 1)
+		second, nodes := startCluster(t, 1)
+		e := newEdge(t)
+		e.load(cluster(first, "health_check off") + "\nhandle_errors {\n" + retrying(nodes, transport) + "\n}")
+		first[0].Stop()
+		a := e.newBrowser(2).do(http.MethodPost, "/restpp/ddl/social", []byte("1,2"))
+		if a.StatusCode != http.StatusOK || a.Header.Get("Retry-After") != "" {
+			t.Errorf("answered by the second: %d %v", a.StatusCode, a.Header)
+		}
+		nodes[0].SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Reset})
+		a = e.newBrowser(2).do(http.MethodPost, "/restpp/ddl/social", []byte("3,4"))
+		if a.StatusCode/100 != 5 || a.Header.Get("Retry-After") != "" || second.Ledger().Total() != 2 {
+			t.Errorf("done by the second: %d %v, done %d times in all", a.StatusCode, a.Header, second.Ledger().Total())
+		}
+	})
+}
+
 // The answer of a node that is turned into an error is an answer nevertheless.
 func TestASecondProxyDoesNotDoAgainWhatWasAnswered(t *testing.T) {
 	firstCluster, first := startCluster(t, 1)

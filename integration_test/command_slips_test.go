@@ -23,6 +23,7 @@ func (c command) testSlips(t *testing.T) {
 		{[]string{"drain", node, nodes[1].Addr()}, 2, "drain needs the name of one node"},
 		{[]string{"drain", node + "," + nodes[1].Addr()}, 2, "drain takes one node at a time, and not '" + node + "," + nodes[1].Addr() + "'"},
 		{[]string{"statu"}, 2, "unknown command 'statu': did you mean 'status'?"},
+		{[]string{"undrain", node}, 2, "unknown command 'undrain': did you mean 'ready'?"},
 		{[]string{"list", "--json"}, 2, "unknown command 'list': expected one of check, drain, ready, status, switch"},
 		{[]string{"--json", "status"}, 2, "caddy tigergraph needs a command before its flags: expected one of check"},
 		{[]string{"help", "drain"}, 0, "Lets a node take no new clients"},

@@ -83,3 +83,40 @@ func testNodesThatRefuseToEncrypt(t *testing.T, versions string) {
 	nodes[1].CloseClientConnections()
 	send(10, http.StatusServiceUnavailable)
 }
+
+// What one proxy could not encrypt for its nodes is no more repeatable for the next one,
+// which may know nothing of ours but the matcher.
+func TestWhatANodeDidNotAgreeToEncryptIsNotDoneTwiceByTheNextProxy(t *testing.T) {
+	sick := httptest.NewUnstartedServer(http.NotFoundHandler())
+	sick.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return nil, errors.New("the node's key is gone")
+	}}
+	sick.Config.ErrorLog = log.New(io.Discard, "", 0)
+	sick.StartTLS()
+	t.Cleanup(sick.Close)
+	for _, next := range []string{"", "lb_policy tigergraph {\nhealth_check off\n}", "transport tigergraph"} {
+		for _, body := range [][]byte{nil, []byte("a short one"), bytes.Repeat([]byte("long "), 100_000)} {
+			t.Run(fmt.Sprintf("%.12s %d", next, len(body)), func(t *testing.T) {
+				var done atomic.Int64
+				var others [2]*httptest.Server
+				for i := range others {
+					others[i] = httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+						_, _ = io.Copy(io.Discard, r.Body)
+						done.Add(1)
+						panic(http.ErrAbortHandler)
+					}))
+					others[i].Config.ErrorLog = log.New(io.Discard, "", 0)
+					others[i].Start()
+					t.Cleanup(others[i].Close)
+				}
+				e := newEdge(t)
+				e.load("tigergraph " + sick.URL + " {\nhealth_check off\ntransport tigergraph {\ntls_insecure_skip_verify\n}\n}\n" +
+					"handle_errors {\nreverse_proxy " + others[0].URL + " " + others[1].URL + " {\n" + next + "\nlb_retries 1\nlb_retry_match {\ntigergraph_repeatable\n}\n}\n}")
+				e.newBrowser(2).do(http.MethodPost, "/restpp/ddl/social", body)
+				if times := done.Load(); times != 1 {
+					t.Errorf("%d bytes were taken %d times", len(body), times)
+				}
+			})
+		}
+	}
+}

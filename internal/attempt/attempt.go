@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/http1"
@@ -20,7 +21,7 @@ type Attempt struct {
 	Status  int         // of the answer
 	Header  http.Header // of the answer, which must not be changed
 	Err     error       // if there was no answer
-	Waits   bool        // it never left, and nothing of its body is lost
+	Waits   *url.URL    // the request's, if it never left, and nothing of its body is lost
 	Probe   bool        // not a client's request: a health check's, or a search for an asynchronous query
 }
 

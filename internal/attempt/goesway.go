@@ -75,7 +75,10 @@ func (s *Sender) sendGoesWay(r *http.Request, a *Attempt) (*http.Response, error
 	case way.wrote.Load():
 		a.Outcome = Broke
 	case way.asked.Load():
-		a.Outcome, a.Waits = NeverLeft, body.isWhole()
+		a.Outcome = NeverLeft
+		if body.isWhole() {
+			a.Waits = r.URL
+		}
 	default:
 		a.Outcome = ClientFault
 	}

@@ -64,7 +64,7 @@ func (s *Sender) Send(r *http.Request, a *Attempt) (*http.Response, error) {
 			err = unrepeatedError{unanswered}
 		}
 	case unanswered != nil, s.Edge.IsDialling(err):
-		a.Outcome, a.Waits = NeverLeft, true
+		a.Outcome, a.Waits = NeverLeft, r.URL
 	case errors.As(err, &unsendable):
 		a.Outcome = ClientFault
 	default:

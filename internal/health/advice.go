@@ -96,6 +96,8 @@ func adviceForStatus(service string, status int) string {
 		return fmt.Sprintf("the service answers, but is not well: gadmin status %s -v, and its log (gadmin log %[1]s)", service)
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return fmt.Sprintf("the node is up, its %s is not: gadmin status %[1]s, then gadmin restart %[1]s#N for this one alone; nodes beyond the third have no GUI, beyond the fifth no GSQL", service)
+	case http.StatusUnauthorized:
+		return "something there asks for a login first: give the checks one (health_check, header), or a path that needs none"
 	case http.StatusBadRequest:
 		return "if the node speaks TLS, write https:// before it"
 	}

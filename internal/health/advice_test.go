@@ -29,6 +29,7 @@ func TestAdviceNamesTheNextThingToLookAt(t *testing.T) {
 		{StatusError(502), "gadmin restart gsql"},
 		{StatusError(504), "gadmin status gsql"},
 		{StatusError(400), "https://"},
+		{StatusError(401), "asks for a login"},
 		{StatusError(404), "something else answers"},
 		{fmt.Errorf("%w: no JSON object", ErrBody), "something else answers"},
 		{ErrTooLong, "something else answers"},

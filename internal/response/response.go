@@ -115,6 +115,13 @@ func Forget(w http.ResponseWriter) {
 	}
 }
 
+// TakeBackFrom does as TakeBack with the header of an answer. There may be nobody who writes.
+func TakeBackFrom(w http.ResponseWriter, field, value string) {
+	if w != nil {
+		TakeBack(w.Header(), field, value)
+	}
+}
+
 // TakeBack removes a field if it has this value and no other.
 func TakeBack(header http.Header, field, value string) {
 	if values := header[field]; len(values) == 1 && values[0] == value {
