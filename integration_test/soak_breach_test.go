@@ -203,6 +203,10 @@ func TestSoakNoticesABreach(t *testing.T) {
 		{"a request fails while another service does", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GUI, 99, 110) }, 1},
 		{"a request fails long after", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GSQL, 80, 90) }, 1},
 		{"a request fails without the edge", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "edge0", "", at(99), at(102)) }, 0},
+		{"a request is answered badly by an edge that ends", func(r *soakRecords) {
+			r.ended(soakRequest{marker: "c", start: at(100), end: at(101), answered: true, whole: true, failure: "status 502", edge: "edge0"})
+			r.edgeSpan(&r.down, "edge0", "", at(99), at(102))
+		}, 1},
 		{"a request fails right after a restart", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "edge0", "", at(95), at(99.9)) }, 1},
 		{"a request fails while the other edge is down", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "edge1", "", at(99), at(102)) }, 1},
 		{"a request is not answered while the other edge reloads", func(r *soakRecords) { failed(r); r.edgeSpan(&r.reloads, "edge1", "", at(99), at(102)) }, 1},

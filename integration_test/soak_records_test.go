@@ -23,6 +23,7 @@ type soakRequest struct {
 	start, end time.Time
 	failure    string // "" if it was answered as it should be
 	answered   bool   // at least the head of an answer came
+	whole      bool   // all of it came
 	edge       string // which it went through
 	// of is the marker of the request that began what only one node knows, "" where there
 	// is none, and forgot whether the answer says that nobody knows it.
@@ -322,8 +323,8 @@ func (r *soakRecords) checkFailures(failures soakFailures) (breaches []string) {
 }
 
 // excuse says why a request may have failed, "" if there is no reason. While its
-// edge itself is not there anything may fail, and around a reload a connection that
-// brings no answer. Else it is a matter of nodes:
+// edge itself is not there an answer may be missing or break off, and around a reload a
+// connection may bring none. Else it is a matter of nodes:
 //
 //   - of the one that alone knows what the request is about, where the edge says by 503
 //     that it cannot be asked;
@@ -342,7 +343,7 @@ func (r *soakRecords) excuse(request soakRequest, reached []string, failures soa
 	from := request.start.Add(-before)
 	choice := r.chosen[request.marker]
 	switch {
-	case failures.down[request.edge].overlaps(request.start, request.end):
+	case !request.whole && failures.down[request.edge].overlaps(request.start, request.end):
 		return "the edge was down"
 	case !request.answered && failures.reloads[request.edge].overlaps(request.start, request.end):
 		return "the edge was reloaded"
