@@ -121,6 +121,17 @@ func TestSoakNoticesABreach(t *testing.T) {
 			r.reached["c"] = []string{"m3"}
 			fault(r, "m3", tgnode.GSQL, 99, 110)
 		}, 1},
+		{"a request fails although its node answered it, while a service there fails", func(r *soakRecords) {
+			chose(r, "m3", http.StatusBadGateway)
+			r.served["c"] = []string{"m3"}
+			r.span(soakSpan{node: "m3", services: allServices, from: at(99), to: at(110), made: true, inner: true})
+			fault(r, "m3", tgnode.GSQL, 99.5, 110.5) // as it was seen
+		}, 1},
+		{"an answer is lost while its node fails", func(r *soakRecords) {
+			chose(r, "m3", http.StatusBadGateway)
+			r.served["c"] = []string{"m3"}
+			fault(r, "m3", tgnode.GSQL, 99, 110)
+		}, 0},
 		{"an answer breaks off", func(r *soakRecords) {
 			chose(r, "", http.StatusOK)
 			r.reached["c"] = []string{"m3"}

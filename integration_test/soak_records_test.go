@@ -62,6 +62,7 @@ type soakSpan struct {
 	from, to time.Time
 	what     string
 	made     bool // it is a fault that was made
+	inner    bool // the node's nginx is well
 	forgets  bool // what the services had in memory is gone: sessions, asynchronous queries
 }
 
@@ -77,8 +78,9 @@ type soakRecords struct {
 	executions map[string][]soakArrival
 	logins     map[string]string // marker of the login, by session
 	// Of the requests that failed, by their markers: the nodes whose nginx answered
-	// them, and what the edge says.
+	// them, by 200 or the like, and what the edge says.
 	reached map[string][]string
+	served  map[string][]string
 	chosen  map[string]soakChoice
 	spans   []soakSpan
 	// down is when an edge itself did not serve, reloads when it changed its
@@ -94,7 +96,7 @@ type soakRecords struct {
 
 func newSoakRecords() *soakRecords {
 	return &soakRecords{
-		logins: make(map[string]string), reached: make(map[string][]string),
+		logins: make(map[string]string), reached: make(map[string][]string), served: make(map[string][]string),
 		chosen: make(map[string]soakChoice), excuses: make(map[string]int), offences: make(map[string]int),
 	}
 }
@@ -330,7 +332,8 @@ func (r *soakRecords) checkFailures(failures soakFailures) (breaches []string) {
 //     that it cannot be asked;
 //   - of every node, where the edge says that there is none left, by 503, which the
 //     nodes here never say;
-//   - of the last one that the edge has chosen, for its answer was the last;
+//   - of the last one that the edge has chosen, for its answer was the last; but not of
+//     the services there, if its nginx has answered by 200;
 //   - of one that the request reached, where the edge names none because the answer
 //     broke off.
 //
@@ -352,6 +355,10 @@ func (r *soakRecords) excuse(request soakRequest, reached []string, failures soa
 	case choice.status == http.StatusServiceUnavailable:
 		if failures.allFail(r.active(request.edge, from, request.end), request.service, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
 			return "every node failed"
+		}
+	case choice.node != "" && choice.status >= 500 && slices.Contains(r.served[request.marker], choice.node):
+		if failures.outer[choice.node][request.service].overlaps(from, request.end) {
+			return "the answer of the node that the edge chose last was lost on its way"
 		}
 	case choice.node != "":
 		if failures.fails([]string{choice.node}, request.service, from, request.end) {
