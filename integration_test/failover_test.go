@@ -233,7 +233,9 @@ func TestADeadServiceCostsNobodyTheSessionWithAnother(t *testing.T) {
 			node = candidate
 		}
 	}
-	eventually(t, "the node is found to be up", func() bool { return node.Count(tgnode.GUI) > 2 && node.Count(tgnode.RESTPP) > 0 && node.Count(tgnode.GSQL) > 0 })
+	eventually(t, "the node is found to be up", func() bool {
+		return node.Count(tgnode.GUI) > 2 && node.Count(tgnode.RESTPP) > 0 && node.Count(tgnode.GSQL) > 0
+	})
 	node.SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Dead})
 	node.SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Dead})
 	failed := make(map[string]int)
