@@ -233,18 +233,23 @@ func TestADeadServiceCostsNobodyTheSessionWithAnother(t *testing.T) {
 			node = candidate
 		}
 	}
-	eventually(t, "the node is found to be up", func() bool { return node.Count(tgnode.GUI) > 2 && node.Count(tgnode.RESTPP) > 0 })
+	eventually(t, "the node is found to be up", func() bool {
+		return node.Count(tgnode.GUI) > 2 && node.Count(tgnode.RESTPP) > 0 && node.Count(tgnode.GSQL) > 0
+	})
 	node.SetFault(tgnode.RESTPP, tgnode.Fault{Mode: tgnode.Dead})
-	failed := 0
+	node.SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Dead})
+	failed := make(map[string]int)
 	for range 100 { // far more than the passive checks bear, before the others know
-		if user.get("/restpp/query/social/friends").StatusCode == http.StatusBadGateway {
-			failed++
+		for _, path := range []string{"/restpp/query/social/friends", "/gsqlserver/gsql/help"} {
+			if user.get(path).StatusCode == http.StatusBadGateway {
+				failed[path]++
+			}
 		}
 		if now, status := user.whoami(); now != home || status != http.StatusOK {
-			t.Fatalf("after %d failures of RESTPP the session of %s was sent to %q: %d", failed, home, now, status)
+			t.Fatalf("after %v failures the session of %s was sent to %q: %d", failed, home, now, status)
 		}
 	}
-	if failed == 0 {
-		t.Error("RESTPP never failed")
+	if len(failed) < 2 {
+		t.Errorf("what failed was %v, want both services", failed)
 	}
 }

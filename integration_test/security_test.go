@@ -261,3 +261,36 @@ func TestThePluginLogsNothingOfAClient(t *testing.T) {
 		}
 	}
 }
+
+// The ids of GSQL sessions are numbers that count up, so that a node need not be told them.
+func TestANodeCanClaimAGSQLSession(t *testing.T) {
+	_, nodes := startCluster(t, 2)
+	e := newEdge(t)
+	e.load(cluster(nodes, "health_check off"))
+	at := func(node *tgnode.Node, first byte) *browser {
+		for host := first; ; host++ {
+			if b := e.stranger(host); b.get("/gsqlserver/gsql/__echo").served(t) == node.Name() {
+				return b
+			}
+		}
+	}
+	const session = `{"sessionId":"00000000561"}`
+	begin := func(node *tgnode.Node, first byte) (b *browser) {
+		b = at(node, first)
+		node.SetFault(tgnode.GSQL, tgnode.Fault{
+			Mode: tgnode.Answer, Status: 200, Path: "/gsqlserver/gsql/login", Body: "{}",
+			Fields: []tgnode.Field{{Name: "Set-GSQL-Cookie", Value: session}},
+		})
+		b.do(http.MethodPost, "/gsqlserver/gsql/login", nil)
+		return b
+	}
+	victim := begin(nodes[0], 2)
+	where := func() string { return victim.get("/gsqlserver/gsql/__echo", "GSQL-Cookie", session).served(t) }
+	if node := where(); node != nodes[0].Name() {
+		t.Fatalf("the session of %s was sent to %s", nodes[0].Name(), node)
+	}
+	begin(nodes[1], 100)
+	if node := where(); node != nodes[1].Name() {
+		t.Errorf("the session that %s claims was sent to %s: what it cannot do should be said", nodes[1].Name(), node)
+	}
+}

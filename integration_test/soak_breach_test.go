@@ -121,6 +121,17 @@ func TestSoakNoticesABreach(t *testing.T) {
 			r.reached["c"] = []string{"m3"}
 			fault(r, "m3", tgnode.GSQL, 99, 110)
 		}, 1},
+		{"a request fails although its node answered it, while a service there fails", func(r *soakRecords) {
+			chose(r, "m3", http.StatusBadGateway)
+			r.served["c"] = []string{"m3"}
+			r.span(soakSpan{node: "m3", services: allServices, from: at(99), to: at(110), made: true, inner: true})
+			fault(r, "m3", tgnode.GSQL, 99.5, 110.5) // as it was seen
+		}, 1},
+		{"an answer is lost while its node fails", func(r *soakRecords) {
+			chose(r, "m3", http.StatusBadGateway)
+			r.served["c"] = []string{"m3"}
+			fault(r, "m3", tgnode.GSQL, 99, 110)
+		}, 0},
 		{"an answer breaks off", func(r *soakRecords) {
 			chose(r, "", http.StatusOK)
 			r.reached["c"] = []string{"m3"}
@@ -203,6 +214,10 @@ func TestSoakNoticesABreach(t *testing.T) {
 		{"a request fails while another service does", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GUI, 99, 110) }, 1},
 		{"a request fails long after", func(r *soakRecords) { failed(r); fault(r, "m3", tgnode.GSQL, 80, 90) }, 1},
 		{"a request fails without the edge", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "edge0", "", at(99), at(102)) }, 0},
+		{"a request is answered badly by an edge that ends", func(r *soakRecords) {
+			r.ended(soakRequest{marker: "c", start: at(100), end: at(101), answered: true, whole: true, failure: "status 502", edge: "edge0"})
+			r.edgeSpan(&r.down, "edge0", "", at(99), at(102))
+		}, 1},
 		{"a request fails right after a restart", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "edge0", "", at(95), at(99.9)) }, 1},
 		{"a request fails while the other edge is down", func(r *soakRecords) { failed(r); r.edgeSpan(&r.down, "edge1", "", at(99), at(102)) }, 1},
 		{"a request is not answered while the other edge reloads", func(r *soakRecords) { failed(r); r.edgeSpan(&r.reloads, "edge1", "", at(99), at(102)) }, 1},

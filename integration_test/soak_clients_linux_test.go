@@ -109,7 +109,7 @@ func (c *soakClient) exchange(e soakExchange) (answer *soakAnswer, marker string
 	path := strings.ReplaceAll(e.path, "MARKER", marker)
 	record := soakRequest{kind: e.kind, service: e.service, marker: marker, edge: c.edge.name, of: e.of, start: time.Now()}
 	answer, answered, err := c.try(e, path)
-	record.end, record.answered = time.Now(), answered
+	record.end, record.answered, record.whole = time.Now(), answered, err == nil
 	if errors.Is(err, errGivenUp) {
 		return nil, marker
 	}
@@ -299,7 +299,12 @@ func (c *soakClient) work() (status int) {
 	}
 	if c.random.IntN(3) == 0 {
 		e.kind, e.method, e.path, e.body = "change", http.MethodPost, "/api/changes?marker=MARKER", []byte("{}")
-		e.accepts = func(string, *soakAnswer) string { return "" }
+		e.accepts = func(_ string, answer *soakAnswer) string {
+			if answer.status == http.StatusOK && !strings.Contains(answer.body, `"results":{"node":"`) {
+				return "not what a change is answered"
+			}
+			return ""
+		}
 	}
 	inner := e.accepts
 	e.accepts = func(marker string, answer *soakAnswer) string {

@@ -171,12 +171,15 @@ func (s *soak) readLogs() {
 	names := make(map[string]string)
 	for _, m := range s.allMachines() {
 		names[m.address] = m.name
-		markers, err := m.arrivals(failed)
+		markers, served, err := m.arrivals(failed)
 		if err != nil {
 			s.t.Error(err)
 		}
 		for _, marker := range markers {
 			s.records.reached[marker] = append(s.records.reached[marker], m.name)
+		}
+		for _, marker := range served {
+			s.records.served[marker] = append(s.records.served[marker], m.name)
 		}
 	}
 	cut := 0

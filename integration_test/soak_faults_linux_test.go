@@ -15,9 +15,11 @@ type soakFault struct {
 	services []tgnode.Service // that fail
 	// network is whether it needs a namespace, firewall whether iptables besides.
 	network, firewall bool
-	forgets           bool // with the processes goes what they had in memory
-	least, most       time.Duration
-	begin, end        func(*soakMachine)
+	// inner is whether the node's nginx is well, and passes on what a service has answered.
+	inner       bool
+	forgets     bool // with the processes goes what they had in memory
+	least, most time.Duration
+	begin, end  func(*soakMachine)
 }
 
 var (
@@ -40,12 +42,12 @@ func soakFaults() []soakFault {
 			end:   func(m *soakMachine) { m.signal(syscall.SIGCONT, soakProcesses...) },
 		},
 		{
-			name: "services paused", services: allServices, least: short, most: 2 * long,
+			name: "services paused", services: allServices, inner: true, least: short, most: 2 * long,
 			begin: func(m *soakMachine) { m.signal(syscall.SIGSTOP, allOfTheirs...) },
 			end:   func(m *soakMachine) { m.signal(syscall.SIGCONT, allOfTheirs...) },
 		},
 		{
-			name: "services restarted", services: allServices, forgets: true,
+			name: "services restarted", services: allServices, inner: true, forgets: true,
 			begin: func(m *soakMachine) { m.kill(allOfTheirs...) },
 			end:   func(m *soakMachine) { m.start(allOfTheirs...) },
 		},
@@ -61,17 +63,17 @@ func soakFaults() []soakFault {
 			end:   (*soakMachine).killWorkers,
 		},
 		{
-			name: "services die at each request", services: allServices, least: short, most: long,
+			name: "services die at each request", services: allServices, inner: true, least: short, most: long,
 			begin: func(m *soakMachine) { m.order("die", allOfTheirs...) },
 			end:   func(m *soakMachine) { m.order("well", allOfTheirs...) },
 		},
 		{
-			name: "services slow", services: allServices, least: short, most: long,
+			name: "services slow", services: allServices, inner: true, least: short, most: long,
 			begin: func(m *soakMachine) { m.order("slow 700ms", allOfTheirs...) },
 			end:   func(m *soakMachine) { m.order("well", allOfTheirs...) },
 		},
 		{
-			name: "services slower than a probe waits", services: allServices, least: long, most: 2 * long,
+			name: "services slower than a probe waits", services: allServices, inner: true, least: long, most: 2 * long,
 			begin: func(m *soakMachine) { m.order("slow 3s", allOfTheirs...) },
 			end:   func(m *soakMachine) { m.order("well", allOfTheirs...) },
 		},
@@ -105,7 +107,7 @@ func soakFaults() []soakFault {
 	for _, service := range allServices {
 		name := serviceNames[service]
 		faults = append(faults, soakFault{
-			name: name + " killed", services: []tgnode.Service{service}, forgets: true, least: short, most: long,
+			name: name + " killed", services: []tgnode.Service{service}, inner: true, forgets: true, least: short, most: long,
 			begin: func(m *soakMachine) { m.kill(name) },
 			end:   func(m *soakMachine) { m.start(name) },
 		})

@@ -319,6 +319,6 @@ func (s *soak) fail(m *soakMachine, fault soakFault, random *rand.Rand) {
 	time.Sleep(length) // of the fault
 	fault.end(m)
 	s.awaitWell(m, fault.services)
-	s.records.span(soakSpan{node: m.name, services: fault.services, from: began, to: time.Now(), what: fault.name, made: true, forgets: fault.forgets})
+	s.records.span(soakSpan{node: m.name, services: fault.services, from: began, to: time.Now(), what: fault.name, made: true, inner: fault.inner, forgets: fault.forgets})
 	s.note(fault.name+" of "+m.name, began)
 }

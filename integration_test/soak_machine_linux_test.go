@@ -332,14 +332,14 @@ func (m *soakMachine) isWell(client *http.Client, service tgnode.Service) bool {
 }
 
 // arrivals returns which of these requests the machine's nginx has answered, by
-// their markers.
-func (m *soakMachine) arrivals(of map[string]bool) (markers []string, err error) {
+// their markers, and which of them by 200 or the like.
+func (m *soakMachine) arrivals(of map[string]bool) (markers, served []string, err error) {
 	file, err := os.Open(filepath.Join(m.folder, "access.log"))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer file.Close()
 	lines := bufio.NewScanner(file)
@@ -351,9 +351,12 @@ func (m *soakMachine) arrivals(of map[string]bool) (markers []string, err error)
 				marker, _, _ = strings.Cut(marker, "&")
 				if of[marker] {
 					markers = append(markers, marker)
+					if strings.HasPrefix(fields[2], "2") {
+						served = append(served, marker)
+					}
 				}
 			}
 		}
 	}
-	return markers, lines.Err()
+	return markers, served, lines.Err()
 }

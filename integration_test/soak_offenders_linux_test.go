@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -26,6 +27,8 @@ type soakOffence struct {
 	// does not read sees nothing of it.
 	stays  time.Duration
 	unread bool
+	// version is that of HTTP by which an upload is given up halfway, instead of all this.
+	version int
 }
 
 var soakOffences = []soakOffence{
@@ -59,6 +62,8 @@ var soakOffences = []soakOffence{
 	{name: "answers that nobody reads", stays: time.Second, unread: true, send: func(o *soakOffender, _ string) []byte {
 		return o.head("GET", "/restpp/query/social/unread?bytes=20000000", "X-Patience: none", "")
 	}},
+	{name: "uploads by HTTP/2 that are given up", version: 2},
+	{name: "uploads by HTTP/3 that are given up", version: 3},
 	{name: "requests for an Informant, dead or not", stays: time.Second, send: func(o *soakOffender, _ string) []byte {
 		return o.head("GET", "/informant/metrics", "Accept: */*", "")
 	}},
@@ -73,25 +78,30 @@ const soakOffenders = 8
 // soakOffender is a client that does what none should. What it is told is nobody's
 // concern.
 type soakOffender struct {
-	edge   string
+	edge   *soakEdge
 	random *rand.Rand
+	marker string // of the request that is being sent, for the nodes' journals
 }
 
 // head returns a request's header, and what is sent after it.
 func (o *soakOffender) head(method, path, field, rest string) []byte {
-	return fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nX-Forwarded-For: 11.0.%d.%d\r\nConnection: close\r\n%s\r\n\r\n%s",
-		method, path, o.edge, o.random.IntN(4), 1+o.random.IntN(254), field, rest)
+	return fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nX-Forwarded-For: 11.0.%d.%d\r\nX-Marker: %s\r\nConnection: close\r\n%s\r\n\r\n%s",
+		method, path, o.edge.plain, o.random.IntN(4), 1+o.random.IntN(254), o.marker, field, rest)
 }
 
 // commit does one of the offences.
 func (o *soakOffender) commit(offence soakOffence) (done bool) {
-	conn, err := net.DialTimeout("tcp", o.edge, time.Second)
+	path := uploads[o.random.IntN(len(uploads))]
+	if offence.version > 0 {
+		return o.giveUp(offence.version, path)
+	}
+	conn, err := net.DialTimeout("tcp", o.edge.plain, time.Second)
 	if err != nil {
 		return false // the edge is being restarted
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(time.Second + offence.stays)) // fails only if closed
-	_, _ = conn.Write(offence.send(o, uploads[o.random.IntN(len(uploads))]))
+	_, _ = conn.Write(offence.send(o, path))
 	_ = conn.SetDeadline(time.Now().Add(offence.stays))
 	if offence.unread {
 		time.Sleep(offence.stays) // while the answer waits
@@ -101,18 +111,42 @@ func (o *soakOffender) commit(offence soakOffence) (done bool) {
 	return true
 }
 
+// giveUp sends half of an upload, and gives it up.
+func (o *soakOffender) giveUp(version int, path string) (done bool) {
+	wire, err := dialEdge(version, o.edge)
+	if err != nil {
+		return false // the edge is being restarted
+	}
+	defer wire.close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	response, err := wire.send(ctx, soakMessage{
+		method: "POST", path: path, fields: []string{"X-Marker", o.marker}, body: make([]byte, soakMaxBody),
+		pause: func() bool {
+			cancel()
+			return true
+		},
+	})
+	if err == nil {
+		_ = response.Body.Close() // it was refused before
+	}
+	return true
+}
+
 // startOffenders has clients do wrong until the run is over.
 func (s *soak) startOffenders(clients *sync.WaitGroup) {
 	for number := range soakOffenders {
-		o := &soakOffender{edge: s.edges[number%len(s.edges)].plain, random: rand.New(rand.NewPCG(s.seed, uint64(5000+number)))}
+		o := &soakOffender{edge: s.edges[number%len(s.edges)], random: rand.New(rand.NewPCG(s.seed, uint64(5000+number)))}
 		clients.Go(func() {
-			for {
+			for count := 1; ; count++ {
 				select {
 				case <-s.stop:
 					return
 				case <-time.After(upTo(o.random, 200*time.Millisecond)):
 				}
-				if offence := soakOffences[o.random.IntN(len(soakOffences))]; o.commit(offence) {
+				offence := soakOffences[o.random.IntN(len(soakOffences))]
+				o.marker = fmt.Sprintf("%s, %d-%06d", offence.name, 5000+number, count)
+				if o.commit(offence) {
 					s.records.offended(offence.name)
 				}
 			}

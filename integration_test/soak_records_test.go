@@ -23,6 +23,7 @@ type soakRequest struct {
 	start, end time.Time
 	failure    string // "" if it was answered as it should be
 	answered   bool   // at least the head of an answer came
+	whole      bool   // all of it came
 	edge       string // which it went through
 	// of is the marker of the request that began what only one node knows, "" where there
 	// is none, and forgot whether the answer says that nobody knows it.
@@ -61,6 +62,7 @@ type soakSpan struct {
 	from, to time.Time
 	what     string
 	made     bool // it is a fault that was made
+	inner    bool // the node's nginx is well
 	forgets  bool // what the services had in memory is gone: sessions, asynchronous queries
 }
 
@@ -76,8 +78,9 @@ type soakRecords struct {
 	executions map[string][]soakArrival
 	logins     map[string]string // marker of the login, by session
 	// Of the requests that failed, by their markers: the nodes whose nginx answered
-	// them, and what the edge says.
+	// them, by 200 or the like, and what the edge says.
 	reached map[string][]string
+	served  map[string][]string
 	chosen  map[string]soakChoice
 	spans   []soakSpan
 	// down is when an edge itself did not serve, reloads when it changed its
@@ -93,7 +96,7 @@ type soakRecords struct {
 
 func newSoakRecords() *soakRecords {
 	return &soakRecords{
-		logins: make(map[string]string), reached: make(map[string][]string),
+		logins: make(map[string]string), reached: make(map[string][]string), served: make(map[string][]string),
 		chosen: make(map[string]soakChoice), excuses: make(map[string]int), offences: make(map[string]int),
 	}
 }
@@ -322,14 +325,15 @@ func (r *soakRecords) checkFailures(failures soakFailures) (breaches []string) {
 }
 
 // excuse says why a request may have failed, "" if there is no reason. While its
-// edge itself is not there anything may fail, and around a reload a connection that
-// brings no answer. Else it is a matter of nodes:
+// edge itself is not there an answer may be missing or break off, and around a reload a
+// connection may bring none. Else it is a matter of nodes:
 //
 //   - of the one that alone knows what the request is about, where the edge says by 503
 //     that it cannot be asked;
 //   - of every node, where the edge says that there is none left, by 503, which the
 //     nodes here never say;
-//   - of the last one that the edge has chosen, for its answer was the last;
+//   - of the last one that the edge has chosen, for its answer was the last; but not of
+//     the services there, if its nginx has answered by 200;
 //   - of one that the request reached, where the edge names none because the answer
 //     broke off.
 //
@@ -342,7 +346,7 @@ func (r *soakRecords) excuse(request soakRequest, reached []string, failures soa
 	from := request.start.Add(-before)
 	choice := r.chosen[request.marker]
 	switch {
-	case failures.down[request.edge].overlaps(request.start, request.end):
+	case !request.whole && failures.down[request.edge].overlaps(request.start, request.end):
 		return "the edge was down"
 	case !request.answered && failures.reloads[request.edge].overlaps(request.start, request.end):
 		return "the edge was reloaded"
@@ -351,6 +355,10 @@ func (r *soakRecords) excuse(request soakRequest, reached []string, failures soa
 	case choice.status == http.StatusServiceUnavailable:
 		if failures.allFail(r.active(request.edge, from, request.end), request.service, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
 			return "every node failed"
+		}
+	case choice.node != "" && choice.status >= 500 && slices.Contains(r.served[request.marker], choice.node):
+		if failures.outer[choice.node][request.service].overlaps(from, request.end) {
+			return "the answer of the node that the edge chose last was lost on its way"
 		}
 	case choice.node != "":
 		if failures.fails([]string{choice.node}, request.service, from, request.end) {

@@ -98,7 +98,7 @@ func (c *soakClient) converse() {
 				break
 			}
 		}
-		c.exchange(c.gsql("end of session", "abortclientsession", session, of, "", func(string, *soakAnswer) string { return "" }))
+		c.exchange(c.gsql("end of session", "abortclientsession", session, of, "", acknowledges))
 	}
 }
 
@@ -114,6 +114,14 @@ func (c *soakClient) gsql(kind, path, session, of, body string, accepts func(str
 			return accepts(marker, answer)
 		},
 	}
+}
+
+// acknowledges says what is wrong with the answer to a request that returns nothing.
+func acknowledges(_ string, answer *soakAnswer) string {
+	if answer.body != `{"error":false,"message":""}` {
+		return "no acknowledgement"
+	}
+	return ""
 }
 
 func (c *soakClient) credentials() string {
@@ -160,11 +168,11 @@ func (c *soakClient) answerBack(other *soakClient, session, of string) bool {
 				return false
 			}
 			id := strings.Split(argument, ",")[1]
-			reply, _ := other.exchange(c.gsql("reply", "dialog", session, of, id+","+word, func(_ string, answer *soakAnswer) string {
+			reply, _ := other.exchange(c.gsql("reply", "dialog", session, of, id+","+word, func(marker string, answer *soakAnswer) string {
 				if strings.Contains(answer.body, "No such dialog") {
 					return soakForgot
 				}
-				return ""
+				return acknowledges(marker, answer)
 			}))
 			return reply != nil
 		}

@@ -41,17 +41,25 @@ func (l soakTimeline) overlaps(from, to time.Time) bool {
 // soakFailures are the times in which something need not have served.
 type soakFailures struct {
 	services      map[string]map[tgnode.Service]soakTimeline // by node
+	outer         map[string]map[tgnode.Service]soakTimeline // in which an answer of its nginx may be lost
 	forgets       map[string]map[tgnode.Service]soakTimeline // in which it lost what it had in memory
 	down, reloads map[string]soakTimeline                    // by edge
 }
 
 func (r *soakRecords) failures() (f soakFailures) {
 	f.services, f.forgets = make(map[string]map[tgnode.Service]soakTimeline), make(map[string]map[tgnode.Service]soakTimeline)
+	f.outer = make(map[string]map[tgnode.Service]soakTimeline)
 	for _, node := range append(slices.Clip(r.nodes), r.standby) {
+		f.outer[node] = make(map[tgnode.Service]soakTimeline)
 		f.services[node], f.forgets[node] = make(map[tgnode.Service]soakTimeline), make(map[tgnode.Service]soakTimeline)
 		for _, service := range allServices {
 			its := func(s soakSpan) bool { return s.node == node && slices.Contains(s.services, service) }
 			f.services[node][service] = newSoakTimeline(r.spans, 0, its)
+			// Whoever watches the node sees what fails behind its nginx as well.
+			inner := newSoakTimeline(r.spans, 0, func(s soakSpan) bool { return s.inner && its(s) })
+			f.outer[node][service] = newSoakTimeline(r.spans, 0, func(s soakSpan) bool {
+				return !s.inner && its(s) && (s.made || !inner.overlaps(s.from, s.to))
+			})
 			f.forgets[node][service] = newSoakTimeline(r.spans, 0, func(s soakSpan) bool { return s.forgets && its(s) })
 		}
 	}

@@ -606,18 +606,27 @@ func TestAProcessWithStreamsEndsCleanly(t *testing.T) {
 }
 
 func TestWhatANodeSendsIsNotEchoed(t *testing.T) {
-	_, nodes := startCluster(t, 1)
-	e := newEdge(t)
-	e.load(withStatus(behind(nodes, quick)))
-	b := e.newBrowser(2)
-	const evil = `<script>alert(1)</script>`
-	nodes[0].SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Answer, Status: 200, ContentType: "text/html", Body: evil})
-	nodes[0].SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Raw, Body: "HTTP/1.1 " + evil + "\r\n\r\n"})
-	eventually(t, "both are down", func() bool {
-		status := b.status()
-		return status.verdicts("gui")[nodes[0].Addr()] == "down" && status.verdicts("gsql")[nodes[0].Addr()] == "down"
-	})
-	if reply := b.get(statusPath + "?format=json"); strings.Contains(string(reply.body), "alert(1)") {
-		t.Errorf("%s", reply.body)
+	for name, site := range map[string]func([]*tgnode.Node, string) string{"Go's transport": behind, "the directive's own": cluster} {
+		t.Run(name, func(t *testing.T) {
+			_, nodes := startCluster(t, 1)
+			e := newEdge(t)
+			e.load(withStatus(site(nodes, quick)))
+			b := e.newBrowser(2)
+			const evil = `<script>alert(1)</script>`
+			nodes[0].SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Answer, Status: 200, ContentType: "text/html", Body: evil})
+			nodes[0].SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Raw, Body: "HTTP/1.1 " + evil + "\r\n\r\n"})
+			eventually(t, "both are down", func() bool {
+				status := b.status()
+				return status.verdicts("gui")[nodes[0].Addr()] == "down" && status.verdicts("gsql")[nodes[0].Addr()] == "down"
+			})
+			for _, format := range []string{"json", "html"} {
+				if reply := b.get(statusPath + "?format=" + format); strings.Contains(string(reply.body), "alert(1)") {
+					t.Errorf("%s", reply.body)
+				}
+			}
+			for _, line := range e.logs("alert(1)") {
+				t.Errorf("the log: %s", line)
+			}
+		})
 	}
 }

@@ -184,7 +184,8 @@ func Knows(answer io.Reader, id string) bool {
 		} `json:"results"`
 		Unknown []string `json:"unknown_requestid"`
 	}
-	if err := json.NewDecoder(io.LimitReader(answer, mostAnswer)).Decode(&said); err != nil || slices.Contains(said.Unknown, id) {
+	err := json.NewDecoder(io.LimitReader(answer, mostAnswer)).Decode(&said)
+	if err != nil || id == "" || slices.Contains(said.Unknown, id) {
 		return false
 	}
 	for _, result := range said.Results {

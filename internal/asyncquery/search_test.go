@@ -1,7 +1,10 @@
 package asyncquery
 
 import (
+	"bytes"
+	"encoding/json"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,4 +103,34 @@ func TestLongCredentialsAreNotSentToAllNodes(t *testing.T) {
 	if target := SearchTarget("/restpp/query_status", "graph_name=g", "a"); !MaySearch(target, "Bearer a") || MaySearch(target, strings.Repeat("x", mostTarget)) {
 		t.Error("what no node would take in is sent to all of them")
 	}
+}
+
+// Whatever a node answers, it knows an id only if that stands in the answer.
+func FuzzKnows(f *testing.F) {
+	for _, answer := range []string{
+		`{"error":false,"results":[{"requestid":"a","status":"success"}]}`, `{"results":[{"request_id":"a"}],"unknown_requestid":["b"]}`,
+		`{"results":[{"requestid":"a"}],"unknown_requestid":["a"]}`, `{"results":[{"requestid":"a"}]`, `{"results":[{"requestid":"\u0061"}]}`,
+		`{"results":{"requestid":"a"}}`, `{"results":[null,7]}`, "[[[[[[", `null{"results":[{"requestid":"a"}]}`, "<html>a</html>", "",
+	} {
+		f.Add([]byte(answer), "a")
+		f.Add([]byte(answer), "") // which is no id
+	}
+	f.Fuzz(func(t *testing.T, answer []byte, id string) {
+		endless := bytes.NewReader(append(slices.Clip(answer), make([]byte, 2*mostAnswer)...))
+		known := Knows(endless, id)
+		if left := endless.Len(); left < mostAnswer {
+			t.Errorf("of %q, all but %d bytes were read", answer, left)
+		}
+		named := false
+		for tokens := json.NewDecoder(bytes.NewReader(answer)); !named; {
+			token, err := tokens.Token()
+			if err != nil {
+				break
+			}
+			named = token == id
+		}
+		if known && !named {
+			t.Errorf("%q knows %q", answer, id)
+		}
+	})
 }
