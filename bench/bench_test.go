@@ -93,7 +93,6 @@ func TestAllIsMeasured(t *testing.T) {
 func TestManyNodesAndSitesAreMeasured(t *testing.T) {
 	var output bytes.Buffer
 	if err := run(t.Context(), append(brief, "-only", "scale", "-stock", ""), &output); err != nil { // which is built
-
 		t.Fatalf("%v\n%s", err, &output)
 	}
 	for _, numbers := range []string{"3     | 1     ", "5     | 2     "} {

@@ -21,12 +21,12 @@ import (
 const grafanaFolder = "../deploy/grafana"
 
 // needProgram skips the test where a program of Debian's package prometheus is
-// missing.
+// missing, which CI has.
 func needProgram(t *testing.T, name string) string {
 	t.Helper()
 	program, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("there is no %s; on Debian: apt-get install prometheus", name)
+		missing(t, "this needs %s; on Debian: apt-get install prometheus", name)
 	}
 	return program
 }

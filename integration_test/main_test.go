@@ -71,7 +71,7 @@ func builtBefore() string {
 		way = "lowest"
 	}
 	binary := filepath.Join(os.Getenv("CADDY_BUILDS"), way)
-	if !filepath.IsAbs(binary) {
+	if _, err := os.Stat(binary); err != nil || !filepath.IsAbs(binary) {
 		return ""
 	}
 	return binary
