@@ -69,6 +69,7 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
+	defer closeBrowser()
 	return m.Run()
 }
 
@@ -292,28 +293,18 @@ func behind(nodes []*tgnode.Node, options string) string {
 	return "tigergraph_status " + statusPath + "*\ntigergraph " + strings.Join(addresses, " ") + " {\n" + options + "\n}"
 }
 
-// tab is a browser with one page.
-type tab struct {
-	t       testing.TB
-	ctx     context.Context
-	allowed []string // hosts that may be asked
+// closeBrowser ends the browser, if there is one.
+var closeBrowser = func() {}
 
-	mu        sync.Mutex
-	errors    []string
-	requested []string
-}
-
-// newTab starts a browser of its own. At the end of the test there must have been
-// no error on the console, and no request to any host but these.
-func newTab(t testing.TB, allowed ...string) *tab {
-	t.Helper()
-	options := []chromedp.ExecAllocatorOption{
+// startedBrowser starts the browser that all tests use: starting one takes longer than
+// most of them.
+var startedBrowser = sync.OnceValues(func() (context.Context, error) {
+	allocator, release := chromedp.NewExecAllocator(context.Background(),
 		chromedp.ExecPath("chromium"),
 		chromedp.Headless,
 		chromedp.NoSandbox,
 		chromedp.DisableGPU,
 		chromedp.NoFirstRun,
-		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
@@ -324,24 +315,49 @@ func newTab(t testing.TB, allowed ...string) *tab {
 		chromedp.Flag("hide-scrollbars", true),
 		chromedp.WindowSize(1280, 900),
 		chromedp.WSURLReadTimeout(enough),
-	}
-	allocator, release := chromedp.NewExecAllocator(context.Background(), options...)
+	)
 	browser, cancel := chromedp.NewContext(allocator)
-	if err := chromedp.Do(browser); err != nil { // the first use must have no time limit
+	closeBrowser = func() {
+		cancel()
+		release()
+	}
+	return browser, chromedp.Do(browser) // the first use must have no time limit
+})
+
+// tab is a browser's page with cookies of its own.
+type tab struct {
+	t       testing.TB
+	ctx     context.Context
+	allowed []string // hosts that may be asked
+
+	mu        sync.Mutex
+	errors    []string
+	requested []string
+}
+
+// newTab opens a page that shares nothing with others. At the end of the test there must
+// have been no error on the console, and no request to any host but these.
+func newTab(t testing.TB, allowed ...string) *tab {
+	t.Helper()
+	browser, err := startedBrowser()
+	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(browser, 5*enough)
+	page, closePage := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	if err := chromedp.Do(page); err != nil { // the first use must have no time limit
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(page, 5*enough)
 	b := &tab{t: t, ctx: ctx, allowed: allowed}
 	t.Cleanup(func() {
 		if t.Failed() {
 			b.keep(filepath.Join(os.TempDir(), strings.ReplaceAll(t.Name(), "/", "-")+".png"))
 		}
 		stop()
-		cancel()
-		release()
+		closePage()
 		b.check()
 	})
-	err := chromedp.Listen(ctx, func(event any) {
+	err = chromedp.Listen(ctx, func(event any) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		switch event := event.(type) {
