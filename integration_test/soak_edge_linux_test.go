@@ -71,7 +71,7 @@ func (s *soak) newEdges() {
 		socket := filepath.Join(folder, fmt.Sprintf("admin%d", number))
 		_, port, _ := net.SplitHostPort(e.secure)
 		e.caddyfile = fmt.Sprintf(soakCaddyfile, strings.Replace(processOptions(s.storage), "admin off", "admin unix/"+socket, 1),
-			soakBodyIdle, e.log, soakMaxBody, strings.Join(nodes, " "), s.standby.address, e.plain, port, certificate, key)
+			soakBodyIdle, soakIdle, e.log, soakMaxBody, strings.Join(nodes, " "), s.standby.address, e.plain, port, certificate, key)
 		e.admin = &http.Client{Timeout: enough, Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -90,10 +90,17 @@ func (s *soak) newEdges() {
 	}
 }
 
+// soakIdle is how long the edges keep a connection that nothing is asked on. For so long
+// Caddy also holds what remains of one by HTTP/2 or 3 that was closed with a request open:
+// the request's end starts the timer of the closed connection (closeStream of
+// golang.org/x/net/http2, onStreamsEmpty of quic-go's http3). No client here pauses for so long.
+const soakIdle = 20 * time.Second
+
 const soakCaddyfile = `%sservers {
 		trusted_proxies static 127.0.0.0/8
 		timeouts {
 			read_body_idle %s
+			idle %s
 		}
 	}
 	log {
@@ -273,7 +280,7 @@ func (s *soak) warmUp() {
 // coolDown waits until each edge is as small as before.
 func (s *soak) coolDown() {
 	for _, e := range s.edges {
-		for deadline := time.Now().Add(enough); ; time.Sleep(200 * time.Millisecond) {
+		for deadline := time.Now().Add(soakIdle + enough); ; time.Sleep(200 * time.Millisecond) {
 			e.after = e.size()
 			larger := e.before.outgrown(e.after)
 			if larger == "" {
@@ -281,8 +288,10 @@ func (s *soak) coolDown() {
 			}
 			if time.Now().After(deadline) {
 				s.t.Errorf("%s has %s: %+v, and had %+v", e.name, larger, e.after, e.before)
-				_, profile := e.ask(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", "")
-				s.t.Logf("%.10000s", profile)
+				for _, kind := range []string{"goroutine", "heap"} {
+					_, profile := e.ask(http.MethodGet, "/debug/pprof/"+kind+"?debug=1", "", "")
+					s.t.Logf("%.10000s", profile)
+				}
 				break
 			}
 		}
