@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// bareMachine is a Debian as debootstrap leaves it, with systemd, curl and rpm, and a
+// bareMachine is a Debian as mmdebstrap leaves it, with systemd, curl and rpm, and a
 // Caddy to install, three names for nodes, and what can stand in for them.
 type bareMachine struct {
 	t    *testing.T
@@ -23,15 +23,15 @@ type bareMachine struct {
 func newBareMachine(t *testing.T) *bareMachine {
 	t.Helper()
 	if os.Getenv("BARE_MACHINE_TEST") == "" {
-		t.Skip("this installs a Debian and boots it: set BARE_MACHINE_TEST=1 to do it, as root, with debootstrap and systemd-nspawn (Debian's package systemd-container)")
+		t.Skip("this installs a Debian and boots it: set BARE_MACHINE_TEST=1 to do it, as root, with mmdebstrap and systemd-nspawn (Debian's package systemd-container)")
 	}
-	for _, program := range []string{"debootstrap", "systemd-nspawn"} {
+	for _, program := range []string{"mmdebstrap", "systemd-nspawn"} {
 		if _, err := exec.LookPath(program); err != nil || os.Getuid() != 0 {
 			missing(t, "this takes root and %s", program)
 		}
 	}
 	debian, err := installedDebian()
-	if err != nil { // What debootstrap reaches, and what it can do with that, is the machine's matter.
+	if err != nil { // What mmdebstrap reaches, and what it can do with that, is the machine's matter.
 		skip(t, "no Debian can be installed here: %v", err)
 	}
 	m := &bareMachine{t, filepath.Join(t.TempDir(), "debian")}
@@ -53,7 +53,7 @@ func newBareMachine(t *testing.T) *bareMachine {
 // installedDebian returns the folder of the Debian of which each machine is a copy.
 var installedDebian = sync.OnceValues(func() (string, error) {
 	folder := filepath.Join(testFolder, "debian")
-	install := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl,rpm", "bookworm", folder)
+	install := exec.Command("mmdebstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl,rpm", "bookworm", folder)
 	if output, err := install.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, output[max(0, len(output)-1000):])
 	}
