@@ -253,11 +253,11 @@ func (p *Policy) unmarshalStandby(d *caddyfile.Dispenser) error {
 // unmarshalHealthCheck reads the option 'health_check', a module with its own
 // syntax or 'off'.
 func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
-	const namespace = "tigergraph.health_checks."
-	name, err := options.Check(d, func(name string) bool {
-		_, err := caddy.GetModule(namespace + name)
-		return err == nil
-	})
+	var names []string
+	for _, module := range caddy.GetModules("tigergraph.health_checks") {
+		names = append(names, module.ID.Name())
+	}
+	name, err := options.Check(d, names)
 	if err != nil {
 		return err
 	}
@@ -271,7 +271,7 @@ func (p *Policy) unmarshalHealthCheck(d *caddyfile.Dispenser) error {
 		}
 		return nil
 	}
-	id := namespace + name
+	id := "tigergraph.health_checks." + name
 	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
 		return locatedError{err}

@@ -23,17 +23,21 @@ func Hint(word string) string {
 // noes are other words for "off", and slips of it.
 var noes = []string{"of", "offf", "false", "no", "none", "disable", "disabled"}
 
-// Check reads the name of a health check, "services" if there is none. Modules may have
-// any name.
-func Check(w Words, isModule func(name string) bool) (string, error) {
+// Check reads the name of a health check, "services" if there is none. It is one of
+// these, which modules have, or "off".
+func Check(w Words, names []string) (string, error) {
 	if !w.NextArg() {
 		return "services", nil
 	}
 	name := w.Val()
-	if !isModule(name) && slices.Contains(noes, strings.ToLower(name)) {
+	switch {
+	case slices.Contains(names, name), name == "off":
+		return name, nil
+	case slices.Contains(noes, strings.ToLower(name)):
 		return "", fmt.Errorf("health_check: there is no check named '%s': write 'off' to have none", name)
 	}
-	return name, nil
+	expected := "expected " + strings.Join(append(slices.Clone(names), "off"), " or ")
+	return "", fmt.Errorf("health_check: there is no check named '%s': %s", name, spelling.Hint(name, names, expected))
 }
 
 // Fallback reads the name of the policy that stands in for the hash.
