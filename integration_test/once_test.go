@@ -121,17 +121,26 @@ func TestWhatMayHaveBeenDoneIsNeverDoneTwice(t *testing.T) {
 					b := e.newBrowser(2)
 					b.login()
 					for i, act := range acts {
-						for _, node := range nodes {
-							node.ClearFaults()
+						var marker string
+						var a *answer
+						// On a busy machine an idle connection may come a moment too late, and a
+						// new one is none that fails.
+						for attempt := range 5 {
+							for _, node := range nodes {
+								node.ClearFaults()
+							}
+							if connection == tgnode.Reused {
+								holdConnections(b, 5)
+							}
+							for _, node := range nodes {
+								node.SetFault(tgnode.All, tgnode.Fault{Mode: mode, Connection: connection})
+							}
+							marker = fmt.Sprintf("%d-%d-%d-%d", mode, connection, i, attempt)
+							a = b.do(act.method, mark(act.target, marker), []byte(act.body), act.fields...)
+							if connection != tgnode.Reused || a.StatusCode != http.StatusOK || ledger.Ledger().CountMarker(marker) != 1 {
+								break
+							}
 						}
-						if connection == tgnode.Reused {
-							holdConnections(b, 5)
-						}
-						for _, node := range nodes {
-							node.SetFault(tgnode.All, tgnode.Fault{Mode: mode, Connection: connection})
-						}
-						marker := fmt.Sprintf("%d-%d-%d", mode, connection, i)
-						a := b.do(act.method, mark(act.target, marker), []byte(act.body), act.fields...)
 						if a.StatusCode != http.StatusBadGateway {
 							t.Errorf("%s: %s %s: status %d, want 502", marker, act.method, act.target, a.StatusCode)
 						}

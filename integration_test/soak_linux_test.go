@@ -104,6 +104,7 @@ func TestSoak(t *testing.T) {
 	over := make(chan struct{})
 	time.AfterFunc(*soakFor, func() { close(over) })
 	faults.Go(func() { s.failMachines(over) })
+	faults.Go(func() { s.keepQuiet(over) })
 	faults.Go(func() { s.troubleEdges(over) })
 	faults.Wait()
 	close(s.stop)
@@ -144,6 +145,8 @@ type soak struct {
 	binary  string // of the edges
 	edges   []*soakEdge
 	storage string // that they share
+
+	quiet sync.RWMutex // held for reading by whatever makes something fail
 
 	mu    sync.Mutex
 	dealt map[string]int
@@ -299,7 +302,9 @@ func (s *soak) failMachines(over <-chan struct{}) {
 						free <- <-free
 					}
 					m := <-free
+					s.quiet.RLock()
 					s.fail(m, faults[i], random)
+					s.quiet.RUnlock()
 					free <- m
 					time.Sleep(500*time.Millisecond + upTo(random, time.Second)) // between two faults
 				}

@@ -88,6 +88,7 @@ type soakRecords struct {
 	down, reloads []soakSpan
 	refused       []soakRefusal
 	switches      []soakSwitch
+	quietTimes    []soakSpan     // in which nothing was made to fail
 	offences      map[string]int // how often somebody did wrong, by what
 	breaches      []string       // found on the way: an answer that was another client's
 	// excuses are how many failed requests were excused by what, for the report.
@@ -142,6 +143,12 @@ func (r *soakRecords) span(span soakSpan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.spans = append(r.spans, span)
+}
+
+func (r *soakRecords) quiet(span soakSpan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.quietTimes = append(r.quietTimes, span)
 }
 
 func (r *soakRecords) edgeSpan(list *[]soakSpan, edge, what string, from, to time.Time) {

@@ -89,6 +89,9 @@ func (s *soak) report() {
 	fmt.Fprintf(&out, "\n%d sessions; %d entries in the nodes' journals, %d of them executions; %d in the edges' logs\n",
 		len(s.records.logins), len(s.records.arrivals), executed, logged)
 	fmt.Fprintf(&out, "services that were slow without a fault: %s in all\n", watched.Round(time.Millisecond))
+	if *soakFor > soakQuietAfter {
+		fmt.Fprintln(&out, s.records.inQuiet())
+	}
 	for _, e := range s.edges {
 		fmt.Fprintf(&out, "%s at rest: %s; afterwards %s; most seen %s\n", e.name, e.before, e.after, e.most)
 	}

@@ -55,12 +55,14 @@ func (s *soak) troubleEdges(over <-chan struct{}) {
 			if isOver(over, round > 0) {
 				return
 			}
-			began := time.Now()
-			if ends(i) && began.After(half) {
+			if ends(i) && time.Now().After(half) {
 				continue
 			}
+			s.quiet.RLock()
+			began := time.Now()
 			troubles[i].make(random)
 			s.note(troubles[i].name, began)
+			s.quiet.RUnlock()
 			for _, e := range s.edges {
 				e.most = e.most.most(e.size())
 			}
