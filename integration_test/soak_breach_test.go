@@ -148,6 +148,13 @@ func TestSoakNoticesABreach(t *testing.T) {
 			fault(r, "m2", tgnode.GSQL, 90, 96)
 			fault(r, "m3", tgnode.GSQL, 99, 110)
 		}, 0},
+		{"no node is left right after a switch back, while all fail", func(r *soakRecords) {
+			r.switched(soakSwitch{"edge0", at(80), at(81), at(97), at(98)})
+			chose(r, "", http.StatusServiceUnavailable)
+			for _, node := range r.nodes {
+				fault(r, node, tgnode.GSQL, 99, 110)
+			}
+		}, 0},
 		{"no node is left, while one fails for another service", func(r *soakRecords) {
 			chose(r, "", http.StatusServiceUnavailable)
 			fault(r, "m1", tgnode.GSQL, 99, 110)

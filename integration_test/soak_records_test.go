@@ -301,11 +301,15 @@ func (r *soakRecords) checkFailures(failures soakFailures) (breaches []string) {
 		}
 	}
 	clear(r.excuses)
+	quiet := newSoakTimeline(r.quietTimes, 0, func(soakSpan) bool { return true })
 	for _, request := range r.requests {
 		if request.failure == "" {
 			continue
 		}
 		if excuse := r.excuse(request, nodes[request.marker], failures); excuse != "" {
+			if quiet.overlaps(request.start, request.start) {
+				excuse += fmt.Sprintf(", without a fault: %s after %s", request.failure, request.end.Sub(request.start).Round(100*time.Millisecond))
+			}
 			r.excuses[excuse]++
 			continue
 		}
@@ -360,7 +364,7 @@ func (r *soakRecords) excuse(request soakRequest, reached []string, failures soa
 	case choice.status == http.StatusServiceUnavailable && r.holderFailed(request, from, failures):
 		return "the node that alone knows it failed"
 	case choice.status == http.StatusServiceUnavailable:
-		if failures.allFail(r.active(request.edge, from, request.end), request.service, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
+		if failures.allFail(r.active(request.edge, request.start, request.end), request.service, from, request.end) && (choice.node == "" || failures.fails([]string{choice.node}, request.service, from, request.end)) {
 			return "every node failed"
 		}
 	case choice.node != "" && choice.status >= 500 && slices.Contains(r.served[request.marker], choice.node):
