@@ -29,7 +29,7 @@ func init() {
 //   - a {$NAME} without a default is an error that names the variable if that is
 //     not set, or empty;
 //   - {$NAME:default} is the default for an empty variable too;
-//   - {$NAME?} is "set" or "unset": a snippet can be imported by it;
+//   - {$NAME?} is "set" or "unset", {$NAME?word} "set" if a line begins with the word;
 //   - the values of variables that the image knows are checked.
 type adapter struct{}
 

@@ -90,7 +90,8 @@ func TestTheImageIsConfiguredByItsEnvironment(t *testing.T) {
 			"another header of the trusted proxies",
 			[]string{"GLOBAL_OPTIONS", "servers {\ntrusted_proxies static 192.0.2.0/24\ntrusted_proxies_strict\nclient_ip_headers CF-Connecting-IP\n}"},
 			[]string{`"192.0.2.0/24"`, `"client_ip_headers":["CF-Connecting-IP"]`},
-			nil, false,
+			[]string{`"max_header_bytes"`},
+			false,
 		},
 		{"metrics", []string{"METRICS_ADDRESS", ":9180"}, []string{`"listen":[":9180"]`, `"handler":"metrics"`}, nil, false},
 		{"level and grace", []string{"LOG_LEVEL", "debug", "GRACE_PERIOD", "1m"}, []string{`"level":"debug"`, `"grace_period":60000000000`}, nil, false},
@@ -112,7 +113,7 @@ func TestTheImageIsConfiguredByItsEnvironment(t *testing.T) {
 				"GLOBAL_OPTIONS", "admin off\nshutdown_delay 5s", "TIGERGRAPH_OPTIONS", "slow_start 1m\nweight m1 2",
 				"SITE_DIRECTIVES", "respond /hello world",
 			},
-			[]string{`"shutdown_delay":5000000000`, `"slow_start":60000000000`, `"weights":{"m1:14240":2}`, `"world"`},
+			[]string{`"shutdown_delay":5000000000`, `"slow_start":60000000000`, `"weights":{"m1:14240":2}`, `"world"`, `"max_header_bytes":65536`, `"read_idle_timeout":3600000000000`},
 			nil, false,
 		},
 	} {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Variable is what is known about an environment variable.
@@ -21,13 +22,14 @@ type Variable struct {
 	Needs string
 }
 
-// placeholder is {$NAME}, {$NAME:default} or {$NAME?}.
-var placeholder = regexp.MustCompile(`\{\$([^{}:?\s]+)(\?|:[^}]*)?\}`)
+// placeholder is {$NAME}, {$NAME:default}, {$NAME?} or {$NAME?word}.
+var placeholder = regexp.MustCompile(`\{\$([^{}:?\s]+)([?:][^}]*)?\}`)
 
 // Expand checks the variables that a Caddyfile mentions, and expands of its
 // placeholders what Caddy would not:
 //
 //   - {$NAME?} is "set" or "unset", to choose between two snippets;
+//   - {$NAME?word} is "set" only if a line of the value begins with this word;
 //   - {$NAME:default} is the default for a variable that is there but empty.
 //
 // A variable without a default must be there, and not empty. The error names
@@ -61,9 +63,10 @@ func Expand(caddyfile []byte, lookup func(name string) (string, bool), known map
 				complain(name, fmt.Errorf("the environment variable %s is wrong: it needs %s, which is not set", name, variable.Needs))
 			}
 			switch {
-			case string(suffix) == "?" && value != "":
-				return []byte("set")
-			case string(suffix) == "?":
+			case bytes.HasPrefix(suffix, []byte("?")):
+				if isSet(value, string(suffix[1:])) {
+					return []byte("set")
+				}
 				return []byte("unset")
 			case value != "":
 				return found
@@ -78,4 +81,18 @@ func Expand(caddyfile []byte, lookup func(name string) (string, bool), known map
 		}))
 	}
 	return expanded.Bytes(), errors.Join(wrong...)
+}
+
+// isSet reports whether a value is there, and if there is a word, whether one of its
+// lines begins with it.
+func isSet(value, word string) bool {
+	if word == "" {
+		return value != ""
+	}
+	for line := range strings.Lines(value) {
+		if words := strings.Fields(line); len(words) > 0 && words[0] == word {
+			return true
+		}
+	}
+	return false
 }
