@@ -113,7 +113,7 @@ func Proven(states []statuspage.NodeStatus, after time.Time) (done bool, progres
 			case s.Verdict == "off", s.Verdict == "":
 			case s.Verdict == "down":
 				down = append(down, name)
-			case s.Verdict != "up" || s.LastProbe == nil || !s.LastProbe.After(after):
+			case s.Verdict != "up" || s.Failing || s.LastProbe == nil || !s.LastProbe.After(after):
 				waiting = append(waiting, name)
 			}
 		}

@@ -55,6 +55,9 @@ func TestANodeIsProvenByProbesThatWereSentAfterwards(t *testing.T) {
 		{"all passed", all(passed), ""},
 		{"old probes", all(service{Verdict: "up", LastProbe: ago(time.Minute)}), "gui, gsql and restpp have not passed"},
 		{"one at the very moment", map[string]service{"gui": {Verdict: "up", LastProbe: ago(30 * time.Second)}, "gsql": passed}, "gui has not passed"},
+		{"a probe that failed, though the service is not down yet", map[string]service{
+			"gui": {Verdict: "up", LastProbe: ago(time.Second), Failing: true}, "gsql": passed,
+		}, "gui has not passed"},
 		{"never probed", map[string]service{"gui": passed, "gsql": {Verdict: "unknown"}}, "gsql has not passed"},
 		{"down", map[string]service{"gui": passed, "gsql": {Verdict: "down", LastProbe: ago(time.Second)}}, "gsql is down"},
 		{"not checked", map[string]service{"gui": passed, "gsql": {Verdict: "off"}}, ""},
