@@ -58,9 +58,9 @@ func (c *call) searchQuery() *member {
 		if !asyncquery.MaySearch(s.target, authorization) {
 			continue
 		}
-		// The answer serves others, so it is asked for although this client may leave.
-		ctx := context.WithoutCancel(c.request.Context())
-		if c.policy.app.fleet.Searches.Do(client, id+"\x00"+authorization, func() { s.run(ctx) }) {
+		// The answer serves others, so it is asked for although this client may leave; and
+		// a trace of the client's request would take the questions for that.
+		if c.policy.app.fleet.Searches.Do(client, id+"\x00"+authorization, func() { s.run(context.Background()) }) {
 			if m := c.rememberedHolder(); m != nil {
 				return m
 			}
@@ -95,32 +95,21 @@ func (s *search) run(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, asyncquery.SearchTimeout)
-	defer cancel()
-	answers := make(chan *member, len(s.members))
-	for _, m := range s.members {
-		go func() { answers <- s.ask(ctx, m, target) }()
-	}
-	for range s.members {
-		if m := <-answers; m != nil {
-			s.policy.app.fleet.Queries.Remember(s.id, m.Address)
-			return
-		}
+	knows := func(ctx context.Context, i int) bool { return s.ask(ctx, s.members[i], target) }
+	if i := asyncquery.First(ctx, len(s.members), knows); i >= 0 {
+		s.policy.app.fleet.Queries.Remember(s.id, s.members[i].Address)
 	}
 }
 
-// ask returns the node if it knows the query, else nil.
-func (s *search) ask(ctx context.Context, m *member, target *url.URL) (knows *member) {
+// ask reports whether a node knows the query.
+func (s *search) ask(ctx context.Context, m *member, target *url.URL) bool {
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			s.policy.logger.Error("search for an asynchronous query panicked",
 				zap.String("node", m.Address), zap.Any("error", panicked), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
-	if s.policy.knowsQuery(ctx, m, target, s.authorization, s.id) {
-		return m
-	}
-	return nil
+	return s.policy.knowsQuery(ctx, m, target, s.authorization, s.id)
 }
 
 // knowsQuery asks one node. Of the client's request it gets the credentials and the

@@ -1,6 +1,7 @@
 package asyncquery
 
 import (
+	"context"
 	"encoding/json"
 	"hash/maphash"
 	"io"
@@ -15,8 +16,8 @@ import (
 // An id that nobody remembers, of a query that another edge or an earlier process
 // submitted, is looked for at all nodes. The bounds of that:
 const (
-	// SearchTimeout is how long a node may take to say whether it knows a query.
-	SearchTimeout = 2 * time.Second
+	// searchTimeout is how long a node may take to say whether it knows a query.
+	searchTimeout = 2 * time.Second
 	// searchAgain is how long nobody looks for a query again.
 	searchAgain = 2 * time.Second
 	// mostSearches is how many searches there are at a time.
@@ -157,6 +158,28 @@ func Unknown(query string) (found []string) {
 
 // mostIDs is how many ids of one request are looked for.
 const mostIDs = 4
+
+// First asks every one of so many at once whether it knows something, and returns the
+// first that does, -1 if none does.
+func First(ctx context.Context, count int, knows func(ctx context.Context, i int) bool) int {
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
+	answers := make(chan int, count)
+	for i := range count {
+		go func() {
+			if !knows(ctx, i) {
+				i = -1
+			}
+			answers <- i
+		}()
+	}
+	for range count {
+		if i := <-answers; i >= 0 {
+			return i
+		}
+	}
+	return -1
+}
 
 // SearchTarget returns the path and the query by which a node is asked whether it
 // knows an asynchronous query. The graph is named if the request names one.
