@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/fleet"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/lookup"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/response"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/series"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
@@ -211,6 +212,37 @@ func TestANodeThatLeftADynamicPoolIsForgottenAfterTenMinutes(t *testing.T) {
 	})
 }
 
+// Requests may not come for a night, and nodes are checked all the same: those that the
+// source still knows, or where only requests tell, those that were there last.
+func TestNodesOfADynamicPoolAreNotForgottenWhileNobodyAsks(t *testing.T) {
+	nodes := startNodes(t, 2)
+	p, _ := loadPolicy(t, dynamicPolicy)
+	r, w := visitor("")
+	p.Select(poolOf(nodes...), r, w)
+	now := time.Now()
+	for i := range 3 {
+		p.forget(now.Add(time.Duration(i) * (forgetAfter + time.Second)))
+	}
+	p.forget(now)
+	if p.memberAt(nodes[0].Addr()) == nil || p.memberAt(nodes[1].Addr()) == nil {
+		t.Fatal("a node is forgotten that is there")
+	}
+
+	s := &upstreamSource{name: "a test", logger: caddy.Log()}
+	s.kept = lookup.NewSource(lookup.NewAnswers("a test"), time.Hour, func(context.Context) ([]string, error) { return []string{nodes[0].Addr()}, nil }, s)
+	p.host.DynamicUpstreams = &Upstreams{sources: []*upstreamSource{s}}
+	s.kept.Begin(t.Context())
+	until(t, "the source has answered", func() bool { return s.kept.Known() != nil })
+	p.forget(now.Add(forgetAfter - time.Second))
+	if p.memberAt(nodes[1].Addr()) == nil {
+		t.Fatal("the node that left is forgotten before its time")
+	}
+	p.forget(now.Add(forgetAfter + time.Second))
+	if p.memberAt(nodes[0].Addr()) == nil || p.memberAt(nodes[1].Addr()) != nil {
+		t.Fatal("the wrong nodes are known")
+	}
+}
+
 // Pods come and go, and each has an address of its own.
 func TestAHundredNodesComeAndGo(t *testing.T) {
 	p, _ := loadPolicy(t, dynamicPolicy)
@@ -309,6 +341,8 @@ func TestStaticNodesOfADynamicPoolAreNotForgotten(t *testing.T) {
 	r, w := visitor("")
 	p.Select(poolOf(nodes[1]), r, w)
 	p.forget(time.Now())
+	r, w = visitor("")
+	p.Select(poolOf(nodes[0]), r, w) // the source fails
 	p.forget(time.Now().Add(time.Hour))
 	if p.memberAt(nodes[0].Addr()) == nil {
 		t.Error("the static node is forgotten")

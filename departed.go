@@ -27,10 +27,8 @@ func (p *Policy) forget(now time.Time) {
 		return
 	}
 	current := p.roster.Load()
-	if p.asked.Swap(false) {
-		for _, m := range current.byPool {
-			m.seen = now
-		}
+	for _, m := range p.stillThere(current) {
+		m.seen = now
 	}
 	kept := *current
 	kept.members = make([]*member, len(current.members))
@@ -67,6 +65,25 @@ func (p *Policy) forget(now time.Time) {
 		}
 		m.release(p.app.fleet)
 	}
+}
+
+// stillThere returns the members that are in the pool now. Where only requests tell what is
+// in there, and there was none since the last look, that is what they told last.
+func (p *Policy) stillThere(current *roster) (members []*member) {
+	asked := p.asked.Swap(false)
+	if sources, ours := p.host.DynamicUpstreams.(*Upstreams); ours {
+		if dials, known := sources.known(); known {
+			for _, dial := range dials {
+				if m := current.byDial[dial]; m != nil {
+					members = append(members, m)
+				}
+			}
+			if !asked {
+				return members
+			}
+		}
+	}
+	return append(members, current.byPool...)
 }
 
 // surplus returns the nodes that left the dynamic pool first, if too many have. The

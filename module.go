@@ -78,6 +78,7 @@ func (a *App) Start() error {
 	}
 	a.startOperator()
 	for _, policy := range policies {
+		policy.succeed(liveApps.Newest())
 		policy.startProbes()
 		policy.startLookups()
 	}

@@ -1,5 +1,19 @@
 package tigergraph
 
+// succeed makes the nodes of a dynamic pool known that the running configuration has
+// for it, so that their verdicts survive a reload though no request comes in time.
+func (p *Policy) succeed(running *App) {
+	if running == nil || !p.dynamic {
+		return
+	}
+	for _, before := range running.allPolicies() {
+		if pool := before.roster.Load().pool; before.pool == p.pool && len(pool) > 0 {
+			p.rosterFor(pool)
+			return
+		}
+	}
+}
+
 // startProbes lets the probes of the policy's nodes begin.
 func (p *Policy) startProbes() {
 	p.mu.Lock()

@@ -35,6 +35,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if err != nil && !repeatable {
 		note(r, waitKey, a.Waits)
+		if a.Waits != nil {
+			note(r, sentKey, r) // which there may be no second choice to do
+		}
 	}
 	if t.observe == nil {
 		return res, err

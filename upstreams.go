@@ -149,6 +149,18 @@ func (p *Policy) startLookups() {
 	}
 }
 
+// known returns the nodes of the last answers. It is not ok where a source has given none,
+// or is asked by requests alone.
+func (u *Upstreams) known() (dials []string, ok bool) {
+	for _, s := range u.sources {
+		if s.kept == nil || s.kept.Known() == nil {
+			return nil, false
+		}
+		dials = append(dials, s.kept.Known()...)
+	}
+	return append(dials, u.Nodes...), true
+}
+
 // GetUpstreams implements reverseproxy.UpstreamSource. It fails only if no source
 // has ever given an answer, and no node is always there.
 func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {

@@ -206,6 +206,45 @@ func TestNodesOfADynamicSourceAreProbed(t *testing.T) {
 	}
 }
 
+// What is known of the nodes of a dynamic source survives a reload, although no request
+// tells the new configuration which nodes there are.
+func TestVerdictsOfDynamicNodesSurviveAReloadWithoutRequests(t *testing.T) {
+	nodes, port := startNeighbours(t, 2)
+	names := startNameServer(t, port)
+	names.point("verdicts.test.", nodes...)
+	source := "dynamic a {\nname verdicts.test\nport " + port + "\nversions ipv4\nresolvers " + names.conn.LocalAddr().String() + "\nrefresh 20ms\n}\n"
+	for name, site := range map[string]string{
+		"the directive": "tigergraph {\n" + source + quick + "\n}",
+		"a proxy":       "reverse_proxy {\n" + source + "lb_policy tigergraph {\n" + quick + "\n}\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t)
+			verdict := func() (up float64, known bool) {
+				up, known = e.scrape()[fmt.Sprintf(`caddy_tigergraph_node_up{node=%q,service="gui"}`, nodes[0].Addr())]
+				return up, known
+			}
+			e.load(withMetrics(site))
+			nodes[0].SetFault(tgnode.GUI, deadPing)
+			defer nodes[0].ClearFaults()
+			eventually(t, "the first node's GUI is down", func() bool {
+				e.stranger(2).try(http.MethodGet, "/api/__echo", nil)
+				up, known := verdict()
+				return known && up == 0
+			})
+			for range 2 {
+				e.load("header X-Reload yes\n" + withMetrics(site))
+				if up, known := verdict(); !known || up != 0 {
+					t.Fatalf("after a reload the node's GUI is known: %t, up: %v", known, up)
+				}
+				e.load(withMetrics(site))
+				if up, known := verdict(); !known || up != 0 {
+					t.Fatalf("after another reload the node's GUI is known: %t, up: %v", known, up)
+				}
+			}
+		})
+	}
+}
+
 // The directive keeps the nodes that it knows, whatever becomes of the resolver.
 func TestTheDirectiveOutlivesItsResolver(t *testing.T) {
 	nodes, port := startNeighbours(t, 3)

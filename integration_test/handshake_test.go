@@ -84,6 +84,24 @@ func testNodesThatRefuseToEncrypt(t *testing.T, versions string) {
 	send(10, http.StatusServiceUnavailable)
 }
 
+func TestARequestThatTheOnlyNodeDidNotAgreeToEncryptMayBeSentAgain(t *testing.T) {
+	sick := httptest.NewUnstartedServer(http.NotFoundHandler())
+	sick.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return nil, errors.New("the node's key is gone")
+	}}
+	sick.Config.ErrorLog = log.New(io.Discard, "", 0)
+	sick.StartTLS()
+	t.Cleanup(sick.Close)
+	e := newEdge(t)
+	e.load("tigergraph " + sick.URL + " {\nhealth_check off\ntransport tigergraph {\ntls_insecure_skip_verify\n}\n}")
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+		a := e.newBrowser(2).do(method, "/restpp/query/g/q", nil)
+		if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d, Retry-After %q", method, a.StatusCode, a.Header.Get("Retry-After"))
+		}
+	}
+}
+
 // What one proxy could not encrypt for its nodes is no more repeatable for the next one,
 // which may know nothing of ours but the matcher.
 func TestWhatANodeDidNotAgreeToEncryptIsNotDoneTwiceByTheNextProxy(t *testing.T) {

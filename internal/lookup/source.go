@@ -96,6 +96,14 @@ func (s *Source) Last(request context.Context) (nodes []string, err error) {
 	return nil, fmt.Errorf("the source '%s' has given no nodes yet", s.answers.Name)
 }
 
+// Known returns the last good answer, nil if there was none.
+func (s *Source) Known() []string {
+	if nodes := s.answers.last.Load(); nodes != nil {
+		return *nodes
+	}
+	return nil
+}
+
 func (s *Source) keepAsking(configuration context.Context) {
 	for {
 		wait := s.refresh + staleAfter
