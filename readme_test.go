@@ -31,7 +31,7 @@ func blocks(t *testing.T) map[string][]string {
 // Where each command of the README is run. What is not in here, nothing runs.
 var commandsRunBy = map[string]string{
 	"go run ./cmd/demo":                         "cmd/demo/demo_test.go",
-	"go test ./...":                             ".ci/run",
+	"go test -timeout 30m ./...":                ".ci/run",
 	"go build ./cmd/caddy":                      "integration_test/main_test.go",
 	"caddy validate --config example.Caddyfile": "integration_test/binary_test.go",
 	"xcaddy build v2.11.9 --with github.com/caddy-tigergraph/caddy-tigergraph":          "integration_test/xcaddy_test.go",
