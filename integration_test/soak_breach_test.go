@@ -299,6 +299,9 @@ func TestSoakTimeline(t *testing.T) {
 			t.Errorf("from %d to %d: %t, want %t", test.from, test.to, got, test.want)
 		}
 	}
+	if !line.holds(at(10), at(37)) || !line.holds(at(51), at(52)) || line.holds(at(37), at(51)) || line.holds(at(9), at(11)) || line.holds(at(63), at(64)) {
+		t.Error("the spans hold something else")
+	}
 	if soakTimeline(nil).overlaps(at(0), at(100)) {
 		t.Error("there is a span in none")
 	}

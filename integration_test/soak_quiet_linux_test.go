@@ -32,13 +32,13 @@ func (s *soak) keepQuiet(over <-chan struct{}) {
 	}
 }
 
-// inQuiet says how many requests began when nothing was made to fail, nor had been for
-// as long as a fault excuses what comes after it.
+// inQuiet says how many requests there were while nothing was made to fail, nor had been
+// for as long as a fault excuses what comes after it.
 func (r *soakRecords) inQuiet() string {
 	times := newSoakTimeline(r.quietTimes, 0, func(soakSpan) bool { return true })
 	requests, failed, length := 0, 0, time.Duration(0)
 	for _, request := range r.requests {
-		if times.overlaps(request.start, request.start) {
+		if times.holds(request.start, request.end) {
 			requests++
 			if request.failure != "" {
 				failed++

@@ -307,7 +307,7 @@ func (r *soakRecords) checkFailures(failures soakFailures) (breaches []string) {
 			continue
 		}
 		if excuse := r.excuse(request, nodes[request.marker], failures); excuse != "" {
-			if quiet.overlaps(request.start, request.start) {
+			if quiet.holds(request.start, request.end) {
 				excuse += fmt.Sprintf(", without a fault: %s after %s", request.failure, request.end.Sub(request.start).Round(100*time.Millisecond))
 			}
 			r.excuses[excuse]++

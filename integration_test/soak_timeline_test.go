@@ -38,6 +38,11 @@ func (l soakTimeline) overlaps(from, to time.Time) bool {
 	return i < len(l) && !l[i].from.After(to)
 }
 
+// holds reports whether all of the time between these two is in one of the spans.
+func (l soakTimeline) holds(from, to time.Time) bool {
+	return slices.ContainsFunc(l, func(s soakSpan) bool { return !from.Before(s.from) && !to.After(s.to) })
+}
+
 // soakFailures are the times in which something need not have served.
 type soakFailures struct {
 	services      map[string]map[tgnode.Service]soakTimeline // by node
