@@ -215,13 +215,19 @@ func TestANodeThatLeftADynamicPoolIsForgottenAfterTenMinutes(t *testing.T) {
 // Requests may not come for a night, and nodes are checked all the same: those that the
 // source still knows, or where only requests tell, those that were there last.
 func TestNodesOfADynamicPoolAreNotForgottenWhileNobodyAsks(t *testing.T) {
-	nodes := startNodes(t, 2)
+	all := startNodes(t, 3)
+	nodes, leaves := all[:2], all[2]
 	p, _ := loadPolicy(t, dynamicPolicy)
-	r, w := visitor("")
-	p.Select(poolOf(nodes...), r, w)
+	for _, pool := range [][]*tgnode.Node{all, nodes} {
+		r, w := visitor("")
+		p.Select(poolOf(pool...), r, w)
+	}
 	now := time.Now()
-	for i := range 3 {
+	for i := range 4 {
 		p.forget(now.Add(time.Duration(i) * (forgetAfter + time.Second)))
+	}
+	if p.memberAt(leaves.Addr()) != nil {
+		t.Error("the node that left is not forgotten")
 	}
 	p.forget(now)
 	if p.memberAt(nodes[0].Addr()) == nil || p.memberAt(nodes[1].Addr()) == nil {
@@ -240,6 +246,21 @@ func TestNodesOfADynamicPoolAreNotForgottenWhileNobodyAsks(t *testing.T) {
 	p.forget(now.Add(forgetAfter + time.Second))
 	if p.memberAt(nodes[0].Addr()) == nil || p.memberAt(nodes[1].Addr()) != nil {
 		t.Fatal("the wrong nodes are known")
+	}
+}
+
+// Caddy forgets the host of a dynamic node for which no request came for an hour, and
+// counts the next ones' requests by another.
+func TestRequestsInFlightAreThoseOfTheHostThatCaddyHasNow(t *testing.T) {
+	nodes := startNodes(t, 1)
+	p, _ := loadPolicy(t, dynamicPolicy)
+	for range 2 {
+		r, w := visitor("")
+		pool := poolOf(nodes...)
+		p.Select(pool, r, w)
+		if got := p.roster.Load().upstream(p.memberAt(nodes[0].Addr())).Host; got != pool[0].Host {
+			t.Fatal("the requests are counted by another host")
+		}
 	}
 }
 

@@ -27,7 +27,8 @@ func (p *Policy) forget(now time.Time) {
 		return
 	}
 	current := p.roster.Load()
-	for _, m := range p.stillThere(current) {
+	there := p.stillThere(current)
+	for _, m := range there {
 		m.seen = now
 	}
 	kept := *current
@@ -46,7 +47,7 @@ func (p *Policy) forget(now time.Time) {
 			forgotten = append(forgotten, m)
 		}
 	}
-	for _, m := range p.surplus(&kept) {
+	for _, m := range p.surplus(&kept, there) {
 		kept.members[m.index] = nil
 		delete(kept.byDial, m.dial)
 		forgotten = append(forgotten, m)
@@ -54,11 +55,13 @@ func (p *Policy) forget(now time.Time) {
 	if forgotten == nil {
 		return
 	}
-	kept.alignment = alignment{}
 	if kept.tokens != nil {
 		kept.issue(p, kept.tokens.Epoch())
 	}
-	p.roster.Store(&kept)
+	left := slices.DeleteFunc(slices.Clone(current.pool), func(u *reverseproxy.Upstream) bool { return kept.byDial[u.Dial] == nil })
+	aligned := kept.align(left)
+	aligned.borrowed = current.borrowed
+	p.roster.Store(aligned)
 	for _, m := range forgotten {
 		if m.prober != nil && p.owner != nil {
 			m.prober.Prober.Release(p.owner.lend(m))
@@ -87,11 +90,11 @@ func (p *Policy) stillThere(current *roster) (members []*member) {
 }
 
 // surplus returns the nodes that left the dynamic pool first, if too many have. The
-// caller holds the policy's lock.
-func (p *Policy) surplus(known *roster) []*member {
+// caller holds the policy's lock, and says which are still there.
+func (p *Policy) surplus(known *roster, there []*member) []*member {
 	departed := make(map[string]*member, len(known.byDial))
 	maps.Copy(departed, known.byDial)
-	for _, m := range known.byPool {
+	for _, m := range slices.Concat(known.byPool, there) {
 		delete(departed, m.dial)
 	}
 	if len(departed) <= mostDeparted {

@@ -250,7 +250,9 @@ func (w *responseWriter) answerError(err error) error {
 		return err
 	case http.StatusServiceUnavailable:
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		if !errors.As(err, new(reverseproxy.DialError)) && !isWaiting(sent) && !service.Repeatable(sent) {
+		// What waits may be done by a proxy in an error route, and the answer is this one still.
+		waits := isWaiting(sent) && isLast(w.request)
+		if !errors.As(err, new(reverseproxy.DialError)) && !waits && !service.Repeatable(sent) {
 			return err
 		}
 		failure.StatusCode = http.StatusServiceUnavailable

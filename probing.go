@@ -7,10 +7,15 @@ func (p *Policy) succeed(running *App) {
 		return
 	}
 	for _, before := range running.allPolicies() {
-		if pool := before.roster.Load().pool; before.pool == p.pool && len(pool) > 0 {
-			p.rosterFor(pool)
-			return
+		pool := before.roster.Load().pool
+		if before.pool != p.pool || before.site.name != p.site.name || len(pool) == 0 {
+			continue
 		}
+		current := p.rosterFor(pool)
+		borrowed := *current
+		borrowed.borrowed = true
+		p.roster.CompareAndSwap(current, &borrowed)
+		return
 	}
 }
 

@@ -28,7 +28,10 @@ type roster struct {
 type alignment struct {
 	pool   reverseproxy.UpstreamPool
 	byPool []*member
-	homes  affinity.Homes
+	// borrowed is whether the upstreams are those of the configuration before, with its
+	// settings, until a request brings others.
+	borrowed bool
+	homes    affinity.Homes
 	// position is the index in the pool, by index of the member; balance.None where the pool lacks it.
 	position []int
 }
@@ -48,9 +51,12 @@ func homesOf(members []*member, active int) (homes affinity.Homes) {
 	return homes
 }
 
-// same reports whether an upstream stands where it did.
+// same reports whether an upstream stands where it did. That of a dynamic pool is another
+// one for each request; its host, which counts, is another one only if Caddy had
+// forgotten it.
 func (a *alignment) same(i int, upstream *reverseproxy.Upstream) bool {
-	return a.pool[i] == upstream || a.byPool[i].dial == upstream.Dial
+	of := a.pool[i]
+	return of == upstream || !a.borrowed && of.Host == upstream.Host && of.Dial == upstream.Dial
 }
 
 // fits reports whether the alignment is that of this pool.

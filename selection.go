@@ -236,7 +236,8 @@ const mostAsked = 3
 func (c *call) askOthers(own int) {
 	asked := 0
 	for i, m := range c.roster.byPool {
-		if i != own && m.prober != nil && m.prober.Verdict(c.service) == health.Up && asked < mostAsked {
+		isCandidate := i != own && m.cluster == c.roster.active && !m.isDraining()
+		if isCandidate && m.prober != nil && m.prober.Verdict(c.service) == health.Up && asked < mostAsked {
 			m.prober.Suspect(c.service)
 			asked++
 		}

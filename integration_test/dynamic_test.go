@@ -224,13 +224,17 @@ func TestVerdictsOfDynamicNodesSurviveAReloadWithoutRequests(t *testing.T) {
 				return up, known
 			}
 			e.load(withMetrics(site))
-			nodes[0].SetFault(tgnode.GUI, deadPing)
+			await := func(want float64) {
+				eventually(t, fmt.Sprintf("the verdict on the first node's GUI is %v", want), func() bool {
+					up, known := verdict()
+					return known && up == want
+				})
+			}
+			e.stranger(2).insist("/api/__echo") // by which the nodes are known
+			await(1)
+			nodes[0].SetFault(tgnode.GUI, deadPing) // for which requests would vouch, if there were any
 			defer nodes[0].ClearFaults()
-			eventually(t, "the first node's GUI is down", func() bool {
-				e.stranger(2).try(http.MethodGet, "/api/__echo", nil)
-				up, known := verdict()
-				return known && up == 0
-			})
+			await(0)
 			for range 2 {
 				e.load("header X-Reload yes\n" + withMetrics(site))
 				if up, known := verdict(); !known || up != 0 {
@@ -239,6 +243,9 @@ func TestVerdictsOfDynamicNodesSurviveAReloadWithoutRequests(t *testing.T) {
 				e.load(withMetrics(site))
 				if up, known := verdict(); !known || up != 0 {
 					t.Fatalf("after another reload the node's GUI is known: %t, up: %v", known, up)
+				}
+				if node := e.stranger(3).get("/api/__echo").echo(t).Node; node != nodes[1].Name() {
+					t.Errorf("answered by %s, which is down", node)
 				}
 			}
 		})

@@ -130,7 +130,10 @@ func TestWhatANodeDidNotAgreeToEncryptIsNotDoneTwiceByTheNextProxy(t *testing.T)
 				e := newEdge(t)
 				e.load("tigergraph " + sick.URL + " {\nhealth_check off\ntransport tigergraph {\ntls_insecure_skip_verify\n}\n}\n" +
 					"handle_errors {\nreverse_proxy " + others[0].URL + " " + others[1].URL + " {\n" + next + "\nlb_retries 1\nlb_retry_match {\ntigergraph_repeatable\n}\n}\n}")
-				e.newBrowser(2).do(http.MethodPost, "/restpp/ddl/social", body)
+				a := e.newBrowser(2).do(http.MethodPost, "/restpp/ddl/social", body)
+				if again := a.Header.Get("Retry-After"); again != "" {
+					t.Errorf("%d, asked to be sent again after %s s", a.StatusCode, again)
+				}
 				if times := done.Load(); times != 1 {
 					t.Errorf("%d bytes were taken %d times", len(body), times)
 				}
