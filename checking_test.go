@@ -236,7 +236,9 @@ func TestNodesOfADynamicPoolAreNotForgottenWhileNobodyAsks(t *testing.T) {
 
 	s := &upstreamSource{name: "a test", logger: caddy.Log()}
 	s.kept = lookup.NewSource(lookup.NewAnswers("a test"), time.Hour, func(context.Context) ([]string, error) { return []string{nodes[0].Addr()}, nil }, s)
+	p.mu.Lock() // which whoever forgets nodes in the background holds, too
 	p.host.DynamicUpstreams = &Upstreams{sources: []*upstreamSource{s}}
+	p.mu.Unlock()
 	s.kept.Begin(t.Context())
 	until(t, "the source has answered", func() bool { return s.kept.Known() != nil })
 	p.forget(now.Add(forgetAfter - time.Second))
