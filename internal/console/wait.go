@@ -100,6 +100,10 @@ func (q *Quiet) Look(node statuspage.NodeStatus, now time.Time) (done bool, prog
 	return true, ""
 }
 
+// surePasses is the streak by which the last result of a service that is up was a pass, if
+// nobody has made `fails` larger than it is by default: so many failures take it down.
+const surePasses = 3
+
 // Proven says whether each service that is checked has passed a probe that was sent
 // after a moment, or what is waited for. A node that sites check differently has
 // several states.
@@ -113,7 +117,7 @@ func Proven(states []statuspage.NodeStatus, after time.Time) (done bool, progres
 			case s.Verdict == "off", s.Verdict == "":
 			case s.Verdict == "down":
 				down = append(down, name)
-			case s.Verdict != "up" || s.Failing || s.LastProbe == nil || !s.LastProbe.After(after):
+			case s.Verdict != "up" || s.Streak < surePasses || s.LastProbe == nil || !s.LastProbe.After(after):
 				waiting = append(waiting, name)
 			}
 		}

@@ -46,17 +46,17 @@ func TestANodeIsQuietOnceNoRequestIsInFlightAndNoSessionWasUsed(t *testing.T) {
 }
 
 func TestANodeIsProvenByProbesThatWereSentAfterwards(t *testing.T) {
-	passed := service{Verdict: "up", LastProbe: ago(time.Second)}
+	passed := service{Verdict: "up", Streak: 3, LastProbe: ago(time.Second)}
 	for _, test := range []struct {
 		name     string
 		services map[string]service
 		want     string
 	}{
 		{"all passed", all(passed), ""},
-		{"old probes", all(service{Verdict: "up", LastProbe: ago(time.Minute)}), "gui, gsql and restpp have not passed"},
-		{"one at the very moment", map[string]service{"gui": {Verdict: "up", LastProbe: ago(30 * time.Second)}, "gsql": passed}, "gui has not passed"},
+		{"old probes", all(service{Verdict: "up", Streak: 9, LastProbe: ago(time.Minute)}), "gui, gsql and restpp have not passed"},
+		{"one at the very moment", map[string]service{"gui": {Verdict: "up", Streak: 9, LastProbe: ago(30 * time.Second)}, "gsql": passed}, "gui has not passed"},
 		{"a probe that failed, though the service is not down yet", map[string]service{
-			"gui": {Verdict: "up", LastProbe: ago(time.Second), Failing: true}, "gsql": passed,
+			"gui": {Verdict: "up", LastProbe: ago(time.Second), Streak: 2}, "gsql": passed,
 		}, "gui has not passed"},
 		{"never probed", map[string]service{"gui": passed, "gsql": {Verdict: "unknown"}}, "gsql has not passed"},
 		{"down", map[string]service{"gui": passed, "gsql": {Verdict: "down", LastProbe: ago(time.Second)}}, "gsql is down"},

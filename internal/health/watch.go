@@ -29,7 +29,6 @@ type Report struct {
 	Since     time.Time // of the verdict
 	LastProbe time.Time
 	Latency   time.Duration
-	Failing   bool // the last probe
 	// Failure is the last failure, nil if there was none.
 	Failure error
 	// Unroutable is whether there is no way to find out how the service is.
@@ -368,7 +367,6 @@ func (f *findings) take(thresholds Thresholds, r result) {
 		case began >= f.newest.began:
 			f.newest.began, f.newest.passed = began, r.failure == nil
 			report.LastProbe, report.Latency = r.began, r.took
-			report.Failing = r.failure != nil
 			report.Unroutable = errors.Is(r.failure, ErrNoRoute)
 		case f.newest.passed != (r.failure == nil), report.Unroutable, errors.Is(r.failure, ErrNoRoute):
 			// A probe that began later has found something else.

@@ -32,7 +32,6 @@ func StatusOf(p *fleet.Prober, s service.Service) ServiceStatus {
 		Since:     Moment(report.Since),
 		Streak:    report.Streak,
 		LastProbe: Moment(report.LastProbe),
-		Failing:   report.Failing && report.Verdict == health.Up,
 		LatencyMS: float64(report.Latency.Microseconds()) / 1000,
 		LastError: report.LastError(),
 	}

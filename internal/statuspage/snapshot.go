@@ -45,10 +45,8 @@ type ServiceStatus struct {
 	Since     *time.Time `json:"since,omitempty"`
 	Streak    int        `json:"streak"`
 	LastProbe *time.Time `json:"last_probe,omitempty"`
-	// Failing is whether the last probe failed of a service that is up still.
-	Failing   bool    `json:"failing,omitempty"`
-	LatencyMS float64 `json:"latency_ms"`
-	LastError string  `json:"last_error,omitempty"`
+	LatencyMS float64    `json:"latency_ms"`
+	LastError string     `json:"last_error,omitempty"`
 	// Advice is what to do about a service that is down or cannot be checked.
 	Advice string `json:"advice,omitempty"`
 	// Evidence is what live requests met, nil if they have met no failure.
