@@ -84,7 +84,9 @@ func testNodesThatRefuseToEncrypt(t *testing.T, versions string) {
 	send(10, http.StatusServiceUnavailable)
 }
 
-func TestARequestThatTheOnlyNodeDidNotAgreeToEncryptMayBeSentAgain(t *testing.T) {
+// startWithoutKey starts a node that breaks off each TLS handshake.
+func startWithoutKey(t *testing.T) *httptest.Server {
+	t.Helper()
 	sick := httptest.NewUnstartedServer(http.NotFoundHandler())
 	sick.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return nil, errors.New("the node's key is gone")
@@ -92,6 +94,11 @@ func TestARequestThatTheOnlyNodeDidNotAgreeToEncryptMayBeSentAgain(t *testing.T)
 	sick.Config.ErrorLog = log.New(io.Discard, "", 0)
 	sick.StartTLS()
 	t.Cleanup(sick.Close)
+	return sick
+}
+
+func TestARequestThatTheOnlyNodeDidNotAgreeToEncryptMayBeSentAgain(t *testing.T) {
+	sick := startWithoutKey(t)
 	e := newEdge(t)
 	e.load("tigergraph " + sick.URL + " {\nhealth_check off\ntransport tigergraph {\ntls_insecure_skip_verify\n}\n}")
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
@@ -105,13 +112,7 @@ func TestARequestThatTheOnlyNodeDidNotAgreeToEncryptMayBeSentAgain(t *testing.T)
 // What one proxy could not encrypt for its nodes is no more repeatable for the next one,
 // which may know nothing of ours but the matcher.
 func TestWhatANodeDidNotAgreeToEncryptIsNotDoneTwiceByTheNextProxy(t *testing.T) {
-	sick := httptest.NewUnstartedServer(http.NotFoundHandler())
-	sick.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		return nil, errors.New("the node's key is gone")
-	}}
-	sick.Config.ErrorLog = log.New(io.Discard, "", 0)
-	sick.StartTLS()
-	t.Cleanup(sick.Close)
+	sick := startWithoutKey(t)
 	for _, next := range []string{"", "lb_policy tigergraph {\nhealth_check off\n}", "transport tigergraph"} {
 		for _, body := range [][]byte{nil, []byte("a short one"), bytes.Repeat([]byte("long "), 100_000)} {
 			t.Run(fmt.Sprintf("%.12s %d", next, len(body)), func(t *testing.T) {

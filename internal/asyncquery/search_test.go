@@ -2,6 +2,7 @@ package asyncquery
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"runtime"
 	"slices"
@@ -133,4 +134,25 @@ func FuzzKnows(f *testing.F) {
 			t.Errorf("%q knows %q", answer, id)
 		}
 	})
+}
+
+func TestTheFirstThatKnowsIsTheAnswer(t *testing.T) {
+	ended := make(chan struct{})
+	if got := First(t.Context(), 3, func(ctx context.Context, i int) bool {
+		switch i {
+		case 0:
+			<-ctx.Done() // the others are not waited for
+			close(ended)
+			return false
+		case 1:
+			return false
+		}
+		return true
+	}); got != 2 {
+		t.Errorf("%d, want 2", got)
+	}
+	<-ended
+	if got := First(t.Context(), 3, func(context.Context, int) bool { return false }); got != -1 {
+		t.Errorf("%d, want -1", got)
+	}
 }
