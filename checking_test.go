@@ -162,12 +162,12 @@ func TestANodeThatLeftADynamicPoolIsForgottenAfterTenMinutes(t *testing.T) {
 
 	left := poolOf(stays)
 	choose("", left)
-	p.forget(lastSeen.Add(forgetAfter - time.Second))
+	p.forget(lastSeen.Add(lookup.ForgetAfter - time.Second))
 	if p.memberAt(gone.Addr()) == nil {
 		t.Fatal("the node is forgotten before its time")
 	}
 	choose("", left)
-	p.forget(lastSeen.Add(forgetAfter + time.Second))
+	p.forget(lastSeen.Add(lookup.ForgetAfter + time.Second))
 	if p.memberAt(gone.Addr()) != nil || p.memberAt(stays.Addr()) == nil {
 		t.Fatal("the wrong nodes are known")
 	}
@@ -224,7 +224,7 @@ func TestNodesOfADynamicPoolAreNotForgottenWhileNobodyAsks(t *testing.T) {
 	}
 	now := time.Now()
 	for i := range 4 {
-		p.forget(now.Add(time.Duration(i) * (forgetAfter + time.Second)))
+		p.forget(now.Add(time.Duration(i) * (lookup.ForgetAfter + time.Second)))
 	}
 	if p.memberAt(leaves.Addr()) != nil {
 		t.Error("the node that left is not forgotten")
@@ -241,11 +241,11 @@ func TestNodesOfADynamicPoolAreNotForgottenWhileNobodyAsks(t *testing.T) {
 	p.mu.Unlock()
 	s.kept.Begin(t.Context())
 	until(t, "the source has answered", func() bool { return s.kept.Known() != nil })
-	p.forget(now.Add(forgetAfter - time.Second))
+	p.forget(now.Add(lookup.ForgetAfter - time.Second))
 	if p.memberAt(nodes[1].Addr()) == nil {
 		t.Fatal("the node that left is forgotten before its time")
 	}
-	p.forget(now.Add(forgetAfter + time.Second))
+	p.forget(now.Add(lookup.ForgetAfter + time.Second))
 	if p.memberAt(nodes[0].Addr()) == nil || p.memberAt(nodes[1].Addr()) != nil {
 		t.Fatal("the wrong nodes are known")
 	}
@@ -283,14 +283,14 @@ func TestAHundredNodesComeAndGo(t *testing.T) {
 	for i := range 100 {
 		choose(p, i)
 		choose(other, i)
-		now = now.Add(forgetAfter + time.Second)
+		now = now.Add(lookup.ForgetAfter + time.Second)
 		p.forget(now)
 		other.forget(now)
 	}
 	choose(p, 100)
 	choose(other, 100)
 	for range 2 {
-		now = now.Add(forgetAfter + time.Second)
+		now = now.Add(lookup.ForgetAfter + time.Second)
 		p.forget(now)
 		other.forget(now)
 	}
@@ -314,7 +314,7 @@ func TestOfNodesThatLeaveADynamicPoolAFewAreChecked(t *testing.T) {
 	p.mu.Unlock()
 	now := time.Now()
 	address := func(i int) string { return fmt.Sprintf("10.1.%d.%d:14240", i/200, i%200+1) }
-	const all = 3 * mostDeparted
+	const all = 3 * lookup.MostDeparted
 	for i := range all {
 		r, w := visitor("")
 		p.asked.Store(true)
@@ -324,8 +324,8 @@ func TestOfNodesThatLeaveADynamicPoolAFewAreChecked(t *testing.T) {
 		now = now.Add(time.Second)
 		p.forget(now)
 	}
-	if known := len(p.allMembers()); known != mostDeparted+1 {
-		t.Errorf("%d nodes are known, want %d and the one that is there", known, mostDeparted)
+	if known := len(p.allMembers()); known != lookup.MostDeparted+1 {
+		t.Errorf("%d nodes are known, want %d and the one that is there", known, lookup.MostDeparted)
 	}
 	if p.memberAt(address(all-1)) == nil || p.memberAt(address(all-2)) == nil || p.memberAt(address(0)) != nil {
 		t.Error("those that left last are not known, or the first one is")
@@ -585,7 +585,7 @@ func TestACookieOfANodeThatIsForgottenMeanwhileIsMissing(t *testing.T) {
 	now := time.Now()
 	p.forget(now)
 	p.asked.Store(true) // for the node that stays
-	p.forget(now.Add(2 * forgetAfter))
+	p.forget(now.Add(2 * lookup.ForgetAfter))
 	if p.roster.Load().members[gone.index] != nil {
 		t.Fatal("the node is not forgotten")
 	}

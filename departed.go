@@ -6,17 +6,12 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/lookup"
 )
 
-// forgetAfter is how long a node of a dynamic pool is checked after it was last
-// in there.
-const forgetAfter = 10 * time.Minute
-
-// mostDeparted is how many nodes are checked that have left a dynamic pool: those
-// that left last.
-const mostDeparted = 100
-
-// forget drops the members that have not been in a dynamic pool for long.
+// forget drops the members that have not been in a dynamic pool for long, and of those
+// that have left it all but the last ones.
 func (p *Policy) forget(now time.Time) {
 	if !p.dynamic {
 		return
@@ -27,30 +22,25 @@ func (p *Policy) forget(now time.Time) {
 		return
 	}
 	current := p.roster.Load()
+	known := slices.DeleteFunc(slices.Clone(current.members), func(m *member) bool { return m == nil })
 	there := p.stillThere(current)
-	for _, m := range there {
-		m.seen = now
-	}
-	kept := *current
-	kept.members = make([]*member, len(current.members))
-	kept.byDial = make(map[string]*member, len(current.byDial))
-	var forgotten []*member
-	for i, m := range current.members {
-		switch {
-		case m == nil:
-		case m.seen.IsZero(): // new since the last look
-			m.seen = now
-			fallthrough
-		case now.Sub(m.seen) < forgetAfter || p.isStatic(m):
-			kept.members[i], kept.byDial[m.dial] = m, m
-		default:
-			forgotten = append(forgotten, m)
+	nodes := make([]lookup.Presence, len(known))
+	for i, m := range known {
+		nodes[i] = lookup.Presence{
+			Seen: m.seen, There: slices.Contains(there, m), InPool: slices.Contains(current.byPool, m), Static: p.isStatic(m),
 		}
 	}
-	for _, m := range p.surplus(&kept, there) {
+	kept := *current
+	kept.members, kept.byDial = slices.Clone(current.members), maps.Clone(current.byDial)
+	var forgotten []*member
+	for _, i := range lookup.Forgotten(nodes, now) {
+		m := known[i]
 		kept.members[m.index] = nil
 		delete(kept.byDial, m.dial)
 		forgotten = append(forgotten, m)
+	}
+	for i, m := range known {
+		m.seen = nodes[i].Seen
 	}
 	if forgotten == nil {
 		return
@@ -87,22 +77,6 @@ func (p *Policy) stillThere(current *roster) (members []*member) {
 		}
 	}
 	return append(members, current.byPool...)
-}
-
-// surplus returns the nodes that left the dynamic pool first, if too many have. The
-// caller holds the policy's lock, and says which are still there.
-func (p *Policy) surplus(known *roster, there []*member) []*member {
-	departed := make(map[string]*member, len(known.byDial))
-	maps.Copy(departed, known.byDial)
-	for _, m := range slices.Concat(known.byPool, there) {
-		delete(departed, m.dial)
-	}
-	if len(departed) <= mostDeparted {
-		return nil
-	}
-	byTime := slices.SortedFunc(maps.Values(departed), func(a, b *member) int { return a.seen.Compare(b.seen) })
-	byTime = slices.DeleteFunc(byTime, p.isStatic)
-	return byTime[:max(len(byTime)-mostDeparted, 0)]
 }
 
 // isStatic reports whether a member is used when the dynamic source fails.

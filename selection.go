@@ -9,7 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/balance"
-	"github.com/caddy-tigergraph/caddy-tigergraph/internal/health"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/service"
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/settings"
 )
@@ -145,6 +144,11 @@ func (c *call) choose(v *visit) *reverseproxy.Upstream {
 			decision = balance.Decide(&request, room.nodes, room.tiers)
 		}
 	}
+	for i := range decision.Asked(room.nodes) {
+		if prober := c.roster.byPool[i].prober; prober != nil {
+			prober.Suspect(c.service)
+		}
+	}
 	return c.apply(v, decision)
 }
 
@@ -194,9 +198,6 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 		c.takeBackCookie()
 		return nil
 	}
-	if d.Stays {
-		c.askOthers(d.Node)
-	}
 	if d.Open {
 		v.opened++
 		c.policy.noteOpen(c.service)
@@ -225,23 +226,6 @@ func (c *call) apply(v *visit, d balance.Decision) *reverseproxy.Upstream {
 	}
 	c.label(v.chosen, d.Why)
 	return c.pool[d.Node]
-}
-
-// mostAsked is how many other nodes are asked whether they are better than a client's own.
-const mostAsked = 3
-
-// askOthers asks for early probes of other nodes than a client's own, which is silent: a
-// good word of one of them lets the client move. Live requests give none while nobody
-// listens to them.
-func (c *call) askOthers(own int) {
-	asked := 0
-	for i, m := range c.roster.byPool {
-		isCandidate := i != own && m.cluster == c.roster.active && !m.isDraining()
-		if isCandidate && m.prober != nil && m.prober.Verdict(c.service) == health.Up && asked < mostAsked {
-			m.prober.Suspect(c.service)
-			asked++
-		}
-	}
 }
 
 // chooseSpread answers the first call for a request that belongs to no node.

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"iter"
 	"math/rand/v2"
 
 	"github.com/caddy-tigergraph/caddy-tigergraph/internal/affinity"
@@ -153,11 +154,8 @@ func stays(r *Request, own int, nodes []Standing) bool {
 	if since == 0 || !nodes[own].Down && !nodes[own].Failed {
 		return false
 	}
-	for i, node := range nodes {
-		if i == own || node.GoodWord <= since {
-			continue
-		}
-		if t := node.tier(false); t == Primary || t == Backup {
+	for i := range others(own, nodes) {
+		if nodes[i].GoodWord > since {
 			return false
 		}
 	}
@@ -166,6 +164,36 @@ func stays(r *Request, own int, nodes []Standing) bool {
 	mended.Down, mended.Failed = false, false
 	t := mended.tier(own == r.Session || own == r.Pin || r.IsQuery)
 	return t == Primary || t == Backup
+}
+
+// others yields the nodes that a client may be moved to from its own.
+func others(own int, nodes []Standing) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i, node := range nodes {
+			if i == own {
+				continue
+			}
+			if t := node.tier(false); (t == Primary || t == Backup) && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// mostAsked is how many other nodes are asked whether they are better than a client's own.
+const mostAsked = 3
+
+// Asked yields the nodes, a few, that are to be asked for a good word where a client stays
+// on one that does not answer: live requests give none while nobody listens to them.
+func (d *Decision) Asked(nodes []Standing) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		asked := 0
+		for i := range others(d.Node, nodes) {
+			if asked++; !d.Stays || asked > mostAsked || !yield(i) {
+				return
+			}
+		}
+	}
 }
 
 // rank stores the tiers of all nodes and returns the best.

@@ -242,6 +242,35 @@ func TestWhoIsRememberedWhereItWasMoved(t *testing.T) {
 	}
 }
 
+func TestAFewCandidatesAreAskedForAGoodWordWhereAClientStays(t *testing.T) {
+	silent := Standing{Healthy: true, Weight: 1, Down: true, SilentSince: 2}
+	earlier := Standing{Healthy: true, Weight: 1, GoodWord: 1}
+	later := Standing{Healthy: true, Weight: 1, GoodWord: 3}
+	for name, test := range map[string]struct {
+		nodes []Standing
+		node  int
+		want  []int
+	}{
+		"others have said nothing since":     {[]Standing{earlier, silent, earlier}, 1, []int{0, 2}},
+		"nobody else is there":               {[]Standing{down, silent, standby, draining}, 1, nil},
+		"backups too":                        {[]Standing{backup, silent, down}, 1, []int{0}},
+		"three of many":                      {[]Standing{up, silent, up, down, up, up}, 1, []int{0, 2, 4}},
+		"one has, and the client goes there": {[]Standing{down, silent, later}, 2, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes := slices.Clone(test.nodes)
+			r := aRequest(pinnedTo(1))
+			d := Decide(&r, nodes, make([]Tier, len(nodes)))
+			if d.Node != test.node {
+				t.Errorf("the node is %d, want %d", d.Node, test.node)
+			}
+			if got := slices.Collect(d.Asked(nodes)); !slices.Equal(got, test.want) {
+				t.Errorf("asked are %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 func TestSpreadingGoesByRequestsInFlightForTheWeight(t *testing.T) {
 	for _, test := range []struct {
 		name    string
