@@ -38,7 +38,7 @@ func (b tabs) ask(client, agent, path string, fields ...string) (c *caller, node
 func (b tabs) forgotten() {
 	b.t.Helper()
 	policy := b.h.LoadBalancing.SelectionPolicy.(*tigergraph.Policy)
-	for deadline := time.Now().Add(10 * time.Second); policy.Unanswered() > 0; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); policy.Unanswered() > 0; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			b.t.Fatal("something is remembered of clients whose requests are answered")
 		}

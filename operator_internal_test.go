@@ -86,11 +86,12 @@ func TestAClusterIsSaidToBeActiveOnceItIsUsed(t *testing.T) {
 func TestTheDrainOfAClusterEndsWhenItsTimeIsOver(t *testing.T) {
 	p := provisionedPolicy(t, t.TempDir())
 	later := time.Now().Add(time.Hour)
-	word := fleet.Word{}.Switched("dr", 2*time.Hour, later.Add(-2*time.Hour).Add(50*time.Millisecond))
+	word := fleet.Word{}.Switched("dr", 2*time.Hour, later.Add(-2*time.Hour).Add(time.Minute))
 	p.app.operator.Learn(word)
 	p.useClusters(word, later) // as if it were later: the timer fires when much is left
 	p.mu.Lock()
 	first := p.keepTimer
+	first.Reset(0)
 	p.mu.Unlock()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		p.mu.Lock()

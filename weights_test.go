@@ -52,7 +52,7 @@ func TestSelectWithNodesThatTakeNoNewClients(t *testing.T) {
 		{"backup", fmt.Sprintf(`"backup":[%q]`, node1), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			const policy = `{"policy":"tigergraph","cookie":{"secrets":["s"]},"health_check_off":true,%s}`
+			const policy = `{"policy":"tigergraph","cookie":{"secrets":["s"],` + lifetimeText + `},"health_check_off":true,%s}`
 			before := selectFor(t, fmt.Sprintf(policy, `"weights":{}`), 3)
 			choose := selectFor(t, fmt.Sprintf(policy, test.option), 3)
 			counts := make(map[string]int)

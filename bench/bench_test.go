@@ -146,7 +146,7 @@ func TestAnInterruptEndsAllProcesses(t *testing.T) {
 	go func() {
 		ended <- run(ctx, []string{"-only", "small", "-rounds", "1000000", "-caddy", caddy, "-stock", stock}, new(bytes.Buffer))
 	}()
-	for deadline := time.Now().Add(time.Minute); running() < clusterSize+3; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); running() < clusterSize+3; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("only %d processes run", running())
 		}
@@ -157,7 +157,7 @@ func TestAnInterruptEndsAllProcesses(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		t.Fatal("it does not end")
 	}
 	if count := running(); count != 0 {

@@ -83,16 +83,6 @@ func (p *process) listening(ctx context.Context, address string) error {
 	}
 }
 
-// freeAddress returns an address on loopback that nobody listens on.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String(), nil
-}
-
 // cluster is the nodes, each a process.
 type cluster struct {
 	folder    string

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
 // contender is a proxy with a configuration.
@@ -233,7 +235,7 @@ type proxy struct {
 
 func startProxy(ctx context.Context, c contender, s site) (*proxy, error) {
 	var err error
-	if s.listen, err = freeAddress(); err != nil {
+	if s.listen, err = tgnode.FreeAddress(); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(s.folder, 0o700); err != nil {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
 // scale is a number of nodes, and one of sites over them.
@@ -92,7 +94,7 @@ func (b *benchmark) runScale(ctx context.Context, s scale, c contender) (row sca
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return row, err
 	}
-	address, err := freeAddress()
+	address, err := tgnode.FreeAddress()
 	if err != nil {
 		return row, err
 	}

@@ -224,7 +224,7 @@ func (c command) testCheck(t *testing.T) {
 		return c.run(t, append([]string{"tigergraph", "check"}, arguments...)...)
 	}
 
-	fine := check(nodes[0].Addr(), nodes[1].Addr(), nodes[2].Addr())
+	fine := check(nodes[0].Addr(), nodes[1].Addr(), nodes[2].Addr(), "--timeout", "20s")
 	fine.expect(t, "check of healthy nodes", 0, nodes[0].Addr(), "gui", "gsql", "restpp", " ms")
 	if lines := strings.Count(fine.out, "\n"); lines != 10 || strings.Count(fine.out, " ok ") != 9 || fine.error != "" {
 		t.Errorf("check of healthy nodes prints\n%s%s", fine.out, fine.error)
@@ -233,7 +233,7 @@ func (c command) testCheck(t *testing.T) {
 	refusing.Stop()
 	wrongBody.SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Answer, Status: 200, ContentType: "text/html", Body: "<html>"})
 	dead.SetFault(tgnode.GSQL, tgnode.Fault{Mode: tgnode.Dead})
-	bad := check(refusing.Addr(), wrongBody.Addr(), dead.Addr(), secure.Addr(), "https://"+secure.Addr(), "https://"+plain.Listener.Addr().String(), "no-such-host.invalid")
+	bad := check(refusing.Addr(), wrongBody.Addr(), dead.Addr(), secure.Addr(), "https://"+secure.Addr(), "https://"+plain.Listener.Addr().String(), "no-such-host.invalid", "--timeout", "20s")
 	bad.expect(t, "check of nodes that fail", 1,
 		refusing.Addr()+" gui, gsql, restpp:\n", "connection refused", "is TigerGraph started",
 		wrongBody.Addr()+" gui:\n  not the answer of a service that is well: no JSON object\n  something else answers there",
@@ -310,14 +310,14 @@ func (c command) testReady(t *testing.T) {
 	a.allUp()
 	run := c.ask(t, a)
 	nodes[0].Stop()
-	eventually(t, "the node is down", func() bool { return a.node(nodes[0].Addr()).Services["gsql"].Verdict == "down" })
+	a.awaitDown(nodes[0], time.Now(), "gui", "restpp", "gsql")
 	run("ready", nodes[0].Addr()).expect(t, "ready of a dead node", 1, "not draining any more, but its gui, gsql and restpp are down: ", "connection refused")
 	run("ready", nodes[0].Addr(), "--wait", "300ms").expect(t, "ready --wait of a dead node", 1, "after 300ms "+nodes[0].Addr(), "are down")
 	run("ready", nodes[1].Addr(), "--wait", "1m").expect(t, "ready --wait", 0, nodes[1].Addr()+" takes new clients, and each service has passed a probe")
 
 	// Then the other one goes too.
 	nodes[1].Stop()
-	eventually(t, "the other node is down", func() bool { return a.node(nodes[1].Addr()).Services["gui"].Verdict == "down" })
+	a.awaitDown(nodes[1], time.Now(), "gui", "restpp", "gsql")
 	run("status").expect(t, "status without a node", 1, "FAILING OPEN: gui: every node is down", "FAILING OPEN: restpp")
 
 	completed := c.run(t, "__complete", "tigergraph", "drain", "--address", "unix/"+a.socket, "")
@@ -333,7 +333,7 @@ func (c command) testWaiting(t *testing.T) {
 	run := c.ask(t, a)
 	answered := make(chan int, 1)
 	go func() {
-		response, err := http.Get("http://" + e.address + "/restpp/echo?sleep=3")
+		response, err := http.Get("http://" + e.address + "/restpp/echo?sleep=10")
 		if err != nil {
 			answered <- 0
 			return

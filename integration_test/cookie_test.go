@@ -260,7 +260,7 @@ func TestALateAnswerOfANodeThatIsDownByThenSetsNoCookie(t *testing.T) {
 			t.Run(name+" over "+version, func(t *testing.T) {
 				_, nodes := startCluster(t, 2)
 				for _, node := range nodes {
-					node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.SlowHeader, Path: "/studio/", Delay: time.Second})
+					node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.SlowHeader, Path: "/studio/", Delay: 3 * time.Second})
 				}
 				e := newEdge(t)
 				load, visit := e.load, func() *browser { return e.newBrowser(2) }

@@ -734,7 +734,7 @@ func (d *dockerTest) testCluster(t *testing.T) {
 		answers := make(chan error, 1)
 		slow := browser()
 		go func() {
-			a, err := slow.try(http.MethodGet, "/restpp/echo?sleep=4", nil)
+			a, err := slow.try(http.MethodGet, "/restpp/echo?sleep=15", nil)
 			if err == nil && a.StatusCode != http.StatusOK {
 				err = fmt.Errorf("status %d", a.StatusCode)
 			}
@@ -743,7 +743,7 @@ func (d *dockerTest) testCluster(t *testing.T) {
 		eventually(t, "the request is in flight", func() bool {
 			return strings.Contains(d.run("exec", edge, "caddy", "tigergraph", "status", "--json", "--alive"), `"requests":1`)
 		})
-		d.run("stop", "--time", "30", edge)
+		d.run("stop", "--time", "60", edge)
 		if err := <-answers; err != nil {
 			t.Errorf("the request was cut off: %v", err)
 		}

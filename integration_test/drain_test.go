@@ -159,7 +159,7 @@ func TestADrainEndsByItself(t *testing.T) {
 	e, a := newAdminEdge(t)
 	e.load(behind(nodes, quick))
 	first := nodes[0].Addr()
-	if node := a.post("drain", fmt.Sprintf(`{"node": %q, "for": "300ms"}`, first)); !node.Draining || node.DrainUntil == nil {
+	if node := a.post("drain", fmt.Sprintf(`{"node": %q, "for": "5s"}`, first)); !node.Draining || node.DrainUntil == nil {
 		t.Errorf("%+v", node)
 	}
 	eventually(t, "the drain ends", func() bool { return !a.node(first).Draining })

@@ -33,7 +33,7 @@ import (
 )
 
 // enough bounds what happens at once on an idle machine.
-const enough = 30 * time.Second
+const enough = 2 * time.Minute
 
 // edge is Caddy in this process. There can be one at a time.
 type edge struct {

@@ -170,7 +170,7 @@ func TestEventsReachTheSubscribersOfTheRunningConfiguration(t *testing.T) {
 
 // Nobody but the subscriber itself waits for it.
 func TestASubscriberThatIsSlowOrPanicsHoldsUpNoProbe(t *testing.T) {
-	for _, how := range []string{"3s", "panic"} {
+	for _, how := range []string{"8s", "panic"} {
 		t.Run(how, func(t *testing.T) {
 			_, nodes := startCluster(t, 3)
 			e := newEdge(t)
@@ -187,7 +187,7 @@ func TestASubscriberThatIsSlowOrPanicsHoldsUpNoProbe(t *testing.T) {
 			e.waitForVerdict(nodes[0], tgnode.GUI, 0)
 			probes := probesOf(nodes[0], tgnode.GUI)
 			for i := 1; i < len(probes); i++ {
-				if gap := probes[i].Time.Sub(probes[i-1].Time); gap > 2*time.Second {
+				if gap := probes[i].Time.Sub(probes[i-1].Time); gap > 5*time.Second {
 					t.Errorf("no probe for %s", gap)
 				}
 			}

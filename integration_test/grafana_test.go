@@ -317,9 +317,8 @@ func TestThePanelsOfTheDashboardFindWhatTheyAskFor(t *testing.T) {
 		return counts["TigerGraphNodeDown"] == 5 && counts["TigerGraphServiceDown"] == 1 && counts["TigerGraphFailOpen"] == 1
 	})
 	for _, alert := range []string{"TigerGraphEdgeDown", "TigerGraphNoEdge", "TigerGraphEdgeWithoutNodes", "TigerGraphReloadFailed"} {
-		if count := p.alerts()[alert]; count != 0 {
-			t.Errorf("%d %s of an edge that answers", count, alert)
-		}
+		// On a busy machine a scrape may have taken too long.
+		eventually(t, "no "+alert+" of an edge that answers", func() bool { return p.alerts()[alert] == 0 })
 	}
 	p.rulesWork()
 
@@ -366,9 +365,8 @@ func TestTheAlertsAboutCertificatesAndReloads(t *testing.T) {
 		[2]string{"https://graph.example.com", "https://localhost:" + port}, [2]string{"localhost:9115", probing}))
 	// Certificates of Caddy's own authority last twelve hours.
 	eventually(t, "the end of the certificate is near", func() bool { return p.alerts()["TigerGraphCertificateEnds"] == 1 })
-	if count := p.alerts()["TigerGraphEdgeUnreachable"]; count != 0 {
-		t.Error("a site that answers is called unreachable")
-	}
+	// On a busy machine a probe may have taken too long.
+	eventually(t, "a site that answers is not called unreachable", func() bool { return p.alerts()["TigerGraphEdgeUnreachable"] == 0 })
 
 	response, err := http.Post("http://"+admin+"/load", "application/json", strings.NewReader(`{"apps": {"http": {"servers": {"a": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [{"handler": "nonsense"}]}]}}}}}`))
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 const slowly = `health_check {
 	interval 10m
 	jitter   0
+	timeout  20s
 	%s
 }`
 

@@ -44,7 +44,6 @@ func startReplica(t *testing.T, port, resolver string, environment ...string) re
 		{"http_port 8080", "http_port " + portOf(plain)},
 		{"https_port 8443", "https_port " + portOf(secure)},
 		{"http://:9180", "http://:" + portOf(probes)},
-		{"shutdown_delay 10s", "shutdown_delay 3s"},
 		{"/tls/tls.crt /tls/tls.key", certificate + " " + key},
 		{"port 14240", "port " + port + "\n\t\t\tversions ipv4\n\t\t\tresolvers " + resolver},
 		{"refresh 5s", "refresh 10ms"},

@@ -109,7 +109,7 @@ func TestTheMetricsOfAThousandNodesAreAMegabyte(t *testing.T) {
 		go func() { _ = server.Serve(listener) }()
 	}
 	e, a := newAdminEdge(t)
-	e.load("reverse_proxy " + strings.Join(addresses, " ") + " {\ntransport tigergraph {\ndial_timeout 20s\n}\nlb_policy tigergraph header X-User {\nhealth_check {\ninterval 10m\ntimeout 20s\n}\n}\n}")
+	e.load("reverse_proxy " + strings.Join(addresses, " ") + " {\ntransport tigergraph {\ndial_timeout 20s\n}\nlb_policy tigergraph header X-User {\nhealth_check {\ninterval 10m\ntimeout 1m\n}\n}\n}")
 	var scraped string
 	eventually(t, "every service is up", func() bool {
 		scraped = a.metrics()

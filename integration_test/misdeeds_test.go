@@ -39,7 +39,7 @@ const mostOfABody = 1 << 10
 
 // misdeedOptions are options of a site and of its proxy that some misdeeds need.
 const (
-	misdeedGlobals = "servers {\ntimeouts {\nread_body_idle 300ms\n}\n}\n"
+	misdeedGlobals = "servers {\ntimeouts {\nread_body_idle 700ms\n}\n}\n"
 	misdeedSite    = "request_body {\nmax_size 1KiB\n}\n"
 	misdeedProxy   = "header_up X-User {http.request.uri.query.user}\n"
 )

@@ -307,23 +307,32 @@ func testNeverTwice(t *testing.T, transport string) {
 				}
 				return response
 			}
-			for _, node := range nodes {
-				node.ClearFaults()
-			}
-			var wait sync.WaitGroup
-			for range 5 {
-				wait.Go(func() { get("/restpp/echo?sleep=0.05") })
-			}
-			get("/gsql/v1/drop-all?marker=before") // on the way that the next one goes
-			wait.Wait()
-			for _, node := range nodes {
-				node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Close, Connection: tgnode.Reused})
-			}
-			if response := get("/gsql/v1/drop-all?marker=" + protocol); response.StatusCode != http.StatusBadGateway {
-				t.Errorf("status %d, want 502", response.StatusCode)
-			}
-			if times := cluster.Ledger().CountMarker(protocol); times != 1 {
-				t.Errorf("executed %d times", times)
+			// On a busy machine an idle connection may come a moment too late, and a new one
+			// is none that fails.
+			for attempt := 1; ; attempt++ {
+				for _, node := range nodes {
+					node.ClearFaults()
+				}
+				var wait sync.WaitGroup
+				for range 5 {
+					wait.Go(func() { get("/restpp/echo?sleep=0.05") })
+				}
+				get("/gsql/v1/drop-all?marker=before") // on the way that the next one goes
+				wait.Wait()
+				for _, node := range nodes {
+					node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Close, Connection: tgnode.Reused})
+				}
+				marker := fmt.Sprint(protocol, "-", attempt)
+				response := get("/gsql/v1/drop-all?marker=" + marker)
+				if times := cluster.Ledger().CountMarker(marker); times != 1 {
+					t.Errorf("executed %d times", times)
+				}
+				if response.StatusCode == http.StatusBadGateway {
+					break
+				}
+				if response.StatusCode != http.StatusOK || attempt == 5 {
+					t.Fatalf("status %d, want 502", response.StatusCode)
+				}
 			}
 			// A read is repeated until a node answers.
 			for _, node := range nodes[1:] {
@@ -343,21 +352,29 @@ func TestUpgradesAreNeverTriedTwice(t *testing.T) {
 	e.load(retrying(nodes, ""))
 	b := e.newBrowser(2)
 	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
-	b.get("/api/__echo", upgrade...) // Go keeps connections for these apart
-	for _, node := range nodes {
-		node.ResetRequests()
-		node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Close, Connection: tgnode.Reused})
-	}
-	a := b.get("/api/__echo", upgrade...)
-	if a.StatusCode != http.StatusBadGateway {
-		t.Errorf("status %d, want 502: %s", a.StatusCode, a.body)
-	}
-	arrived := 0
-	for _, node := range nodes {
-		arrived += node.Count(tgnode.All)
-	}
-	if arrived != 1 {
-		t.Errorf("it arrived %d times", arrived)
+	for attempt := 1; ; attempt++ { // an idle connection may come a moment too late
+		for _, node := range nodes {
+			node.ClearFaults()
+		}
+		b.get("/api/__echo", upgrade...) // Go keeps connections for these apart
+		for _, node := range nodes {
+			node.ResetRequests()
+			node.SetFault(tgnode.All, tgnode.Fault{Mode: tgnode.Close, Connection: tgnode.Reused})
+		}
+		a := b.get("/api/__echo", upgrade...)
+		arrived := 0
+		for _, node := range nodes {
+			arrived += node.Count(tgnode.All)
+		}
+		if arrived != 1 {
+			t.Errorf("it arrived %d times", arrived)
+		}
+		if a.StatusCode == http.StatusBadGateway {
+			break
+		}
+		if a.StatusCode != http.StatusOK || attempt == 5 {
+			t.Fatalf("status %d, want 502: %s", a.StatusCode, a.body)
+		}
 	}
 }
 

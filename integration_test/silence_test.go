@@ -144,7 +144,7 @@ func testSilence(t *testing.T, timeouts string, pause time.Duration) {
 }
 
 func TestAnswersMayBeSilentForAsLongAsTheNodeIs(t *testing.T) {
-	testSilence(t, "timeouts {\nread_body_idle 300ms\nwrite_idle 300ms\n}", time.Second)
+	testSilence(t, "timeouts {\nread_body_idle 1s\nwrite_idle 1s\n}", 3*time.Second)
 }
 
 // The time-outs are Caddy's own here.
@@ -157,9 +157,9 @@ func TestAnswersMayBeSilentForMoreThanAMinute(t *testing.T) {
 
 // What the operator grants the whole answer stands.
 func TestTheTimeoutOfAWholeAnswerStands(t *testing.T) {
-	node := startSilentNode(t, time.Second)
+	node := startSilentNode(t, 3*time.Second)
 	e := newEdge(t)
-	e.globals += "servers {\ntimeouts {\nwrite 1500ms\nwrite_idle 300ms\n}\n}\n"
+	e.globals += "servers {\ntimeouts {\nwrite 5s\nwrite_idle 1s\n}\n}\n"
 	e.load("tigergraph " + node + " {\nhealth_check off\n}")
 	got := e.raw("GET /restpp/echo HTTP/1.1\r\nHost: "+e.address+"\r\nConnection: close\r\n\r\n", "")
 	if !strings.Contains(got, "first") || strings.Contains(got, "\r\n0\r\n") {

@@ -34,7 +34,7 @@ func silence(t *testing.T, node *tgnode.Node) {
 		t.Fatal(err)
 	}
 	for range 10 { // Nobody accepts, and there is room for one or two.
-		conn, err := net.DialTimeout("tcp4", node.Addr(), 300*time.Millisecond)
+		conn, err := net.DialTimeout("tcp4", node.Addr(), time.Second)
 		if err != nil {
 			return
 		}
@@ -48,7 +48,7 @@ func silence(t *testing.T, node *tgnode.Node) {
 func TestASessionLeavesASilentNodeAlthoughProbesAreRare(t *testing.T) {
 	_, nodes := startCluster(t, 3)
 	e, a := newAdminEdge(t)
-	e.load(cluster(nodes, "health_check {\ninterval 5m\n}\ntransport tigergraph {\ndial_timeout 300ms\n}"))
+	e.load(cluster(nodes, "health_check {\ninterval 5m\ntimeout 20s\n}\ntransport tigergraph {\ndial_timeout 2s\n}"))
 	a.allUp()
 	b := e.newBrowser(2)
 	home := b.login()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -158,7 +159,13 @@ func freeSubnet(t *testing.T) int {
 		t.Fatal(err)
 	}
 	for range 1000 {
-		if subnet := rand.IntN(256); !strings.Contains(string(routes), fmt.Sprintf("198.18.%d.", subnet)) {
+		subnet := rand.IntN(256)
+		if strings.Contains(string(routes), fmt.Sprintf("198.18.%d.", subnet)) {
+			continue
+		}
+		claim, err := net.Listen("unix", fmt.Sprintf("@a-subnet-for-tests-%d", subnet)) // another process may choose it now
+		if err == nil {
+			t.Cleanup(func() { _ = claim.Close() })
 			return subnet
 		}
 	}

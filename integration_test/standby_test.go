@@ -65,7 +65,7 @@ func TestAStandbyNodeServesOnlyWhileNoPrimaryCan(t *testing.T) {
 func TestASingleResultDoesNotMoveClientsToOrFromTheBackup(t *testing.T) {
 	_, nodes := startCluster(t, 2)
 	e, a := newAdminEdge(t)
-	e.load(behind(nodes, "backup "+nodes[1].Addr()+"\nhealth_check {\ninterval 400ms\nfails 3\npasses 3\n}"))
+	e.load(behind(nodes, "backup "+nodes[1].Addr()+"\nhealth_check {\ninterval 1200ms\nfails 3\npasses 3\n}"))
 	a.allUp()
 	transitions := func() string {
 		return a.metric(`caddy_tigergraph_transitions_total{node="` + nodes[0].Addr() + `",service="gui",to="down"}`)
@@ -82,7 +82,7 @@ func TestASingleResultDoesNotMoveClientsToOrFromTheBackup(t *testing.T) {
 	flap := func(sequence string) {
 		nodes[0].ResetRequests()
 		nodes[0].SetFault(tgnode.GUI, tgnode.Fault{Mode: tgnode.Dead, Path: "/api/ping", Sequence: sequence, Repeat: true})
-		eventually(t, "the node was probed often", func() bool { return pings() >= 18 })
+		eventually(t, "the node was probed often", func() bool { return pings() >= 12 })
 	}
 	flap("--.")
 	if got := transitions(); got != "0" {

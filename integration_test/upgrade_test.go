@@ -80,7 +80,7 @@ func TestTheGuidesRollingRestart(t *testing.T) {
 	a.allUp()
 	names := byNames("m", nodes)
 	script := blockOf(t, "upgrade.md", "sh", "drain $node")
-	script = strings.NewReplacer("--idle 5m", "--idle 200ms", "--wait 10m", "--wait 5s").Replace(script)
+	script = strings.NewReplacer("--idle 5m", "--idle 200ms", "--wait 10m", "--wait 60s").Replace(script)
 
 	var restarted, asked, failed atomic.Int64
 	back := true
@@ -136,7 +136,7 @@ func TestTheGuidesRollingRestart(t *testing.T) {
 
 	back = false
 	restarted.Store(0)
-	output, bad := a.runScript(t, command, script, names)
+	output, bad := a.runScript(t, command, strings.ReplaceAll(script, "--wait 60s", "--wait 5s"), names)
 	if restarted.Load() != 1 || !bad {
 		t.Errorf("with a node that does not come back %d were restarted, and the end is a failure: %t\n%s", restarted.Load(), bad, output)
 	}

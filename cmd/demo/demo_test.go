@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds what is polled for.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // process is a running demo.
 type process struct {

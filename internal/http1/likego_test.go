@@ -193,12 +193,21 @@ func TestOurClientDoesWhatGosDoes(t *testing.T) {
 				return c.RoundTrip(r, terms)
 			}))
 			c.Close()
-			want := tell(goes)
-			if test.differs != nil {
-				test.differs(&want)
-			}
-			if !reflect.DeepEqual(got, want) {
-				t.Errorf("ours:\n%+v\nand Go's:\n%+v", got, want)
+			// Where the machine is busy Go's client takes a connection for one that cannot be
+			// used again, if it learns too late that all is written.
+			for attempt := 1; ; attempt++ {
+				want := tell(goes)
+				if test.differs != nil {
+					test.differs(&want)
+				}
+				if reflect.DeepEqual(got, want) {
+					break
+				}
+				if attempt == 5 {
+					t.Fatalf("ours:\n%+v\nand Go's:\n%+v", got, want)
+				}
+				goes.CloseIdleConnections()
+				eventually(t, "no connection is open", func() bool { return server.open.Load() == 0 })
 			}
 		})
 	}

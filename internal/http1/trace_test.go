@@ -7,7 +7,6 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 )
@@ -61,12 +60,15 @@ func TestATraceHearsWhatGoWouldTell(t *testing.T) {
 	terms := never
 	terms.Body = []byte("body")
 	ours := trace(roundTrip(func(r *http.Request) (*http.Response, error) { return c.RoundTrip(r, terms) }))
-	transport := new(http.Transport)
-	t.Cleanup(transport.CloseIdleConnections)
-	goes := trace(transport)
-	for i := range ours {
-		if !slices.Equal(ours[i], goes[i]) {
-			t.Errorf("request %d: heard\n%s\nand of Go's client\n%s", i, strings.Join(ours[i], "\n"), strings.Join(goes[i], "\n"))
+	for attempt := 1; ; attempt++ {
+		transport := new(http.Transport)
+		t.Cleanup(transport.CloseIdleConnections)
+		goes := trace(transport)
+		if slices.EqualFunc(ours, goes, slices.Equal) {
+			break
+		}
+		if attempt == 5 { // where the machine is busy Go's client may tell too late that all is written
+			t.Fatalf("heard\n%q\nand of Go's client\n%q", ours, goes)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package http1
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -209,17 +210,19 @@ func TestThereAreNoMoreConnectionsThanMayBe(t *testing.T) {
 func TestAClientThatIsClosedEndsDialsThatNobodyWaitsFor(t *testing.T) {
 	s, c := startServer(t, says(ok)), newClient(t)
 	ended := make(chan struct{})
+	give := func() {}
 	c.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
+		give()
 		<-ctx.Done()
 		close(ended)
 		return nil, ctx.Err()
 	}
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
-	waitingCtx, give := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer give()
+	waiting, leaveToo := context.WithCancel(t.Context())
+	give = leaveToo
 	_, _ = c.RoundTrip(s.request(ctx), never)
-	if _, err := c.RoundTrip(s.request(waitingCtx), never); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.RoundTrip(s.request(waiting), never); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 	c.Close()
@@ -297,12 +300,21 @@ func TestANodeWithFewSlotsServesAsManyAsWithGo(t *testing.T) {
 	ours := roundTrip(func(r *http.Request) (*http.Response, error) { return c.RoundTrip(r, never) })
 	goes := &http.Transport{MaxIdleConnsPerHost: 100}
 	t.Cleanup(goes.CloseIdleConnections)
-	good, failed := count(ours, fewSlots(t, 20*time.Millisecond))
-	goGood, goFailed := count(goes, fewSlots(t, 20*time.Millisecond))
-	t.Logf("ours: %d good, %d failed; Go's: %d good, %d failed", good, failed, goGood, goFailed)
-	// The node has 200 in a second to give to either. A fifth is left to a busy machine,
-	// which runs the one or the other at a worse moment.
-	if good < goGood*8/10 || failed > goFailed+5 {
-		t.Errorf("ours: %d good, %d failed; Go's: %d good, %d failed", good, failed, goGood, goFailed)
+	ourNode, goesNode := fewSlots(t, 20*time.Millisecond), fewSlots(t, 20*time.Millisecond)
+	for round := 1; ; round++ { // a busy machine may run the one or the other at a worse moment
+		var good, failed, goGood, goFailed int64
+		var both sync.WaitGroup
+		both.Go(func() { good, failed = count(ours, ourNode) })
+		both.Go(func() { goGood, goFailed = count(goes, goesNode) })
+		both.Wait()
+		said := fmt.Sprintf("ours: %d good, %d failed; Go's: %d good, %d failed", good, failed, goGood, goFailed)
+		t.Log(said)
+		// The node has 200 in a second to give to either.
+		if good >= goGood*8/10 && failed <= goFailed+5 {
+			break
+		}
+		if round == 10 {
+			t.Fatal("in none of ten rounds as many as with Go's client; at last ", said)
+		}
 	}
 }

@@ -277,7 +277,8 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%d bytes, %v", len(body), err)
 		}
 	}
-	if n := node.Accepted(); n != 3 {
+	// On a busy machine Go's client may learn too late that all was written, and dial again.
+	if n := node.Accepted(); n != 3 && n != 4 {
 		t.Errorf("%d connections, want 3", n)
 	}
 }

@@ -288,7 +288,7 @@ func TestLedgerSeesWhatGoRepeats(t *testing.T) {
 	var opening sync.WaitGroup
 	for range idle {
 		opening.Go(func() {
-			response, err := client.Get("http://" + node.Addr() + "/restpp/echo?sleep=0.2")
+			response, err := client.Get("http://" + node.Addr() + "/restpp/echo?sleep=2")
 			if err != nil {
 				t.Error(err)
 				return
