@@ -23,12 +23,16 @@ func (p *Policy) forget(now time.Time) {
 	}
 	current := p.roster.Load()
 	known := slices.DeleteFunc(slices.Clone(current.members), func(m *member) bool { return m == nil })
-	there := p.stillThere(current)
+	there, static := make(map[*member]bool), make(map[string]bool)
+	for _, m := range p.stillThere(current) {
+		there[m] = true
+	}
+	for _, upstream := range p.host.Upstreams { // used when the dynamic source fails
+		static[upstream.Dial] = true
+	}
 	nodes := make([]lookup.Presence, len(known))
 	for i, m := range known {
-		nodes[i] = lookup.Presence{
-			Seen: m.seen, There: slices.Contains(there, m), InPool: slices.Contains(current.byPool, m), Static: p.isStatic(m),
-		}
+		nodes[i] = lookup.Presence{Seen: m.seen, There: there[m], InPool: current.upstream(m) != nil, Static: static[m.dial]}
 	}
 	kept := *current
 	kept.members, kept.byDial = slices.Clone(current.members), maps.Clone(current.byDial)
@@ -77,9 +81,4 @@ func (p *Policy) stillThere(current *roster) (members []*member) {
 		}
 	}
 	return append(members, current.byPool...)
-}
-
-// isStatic reports whether a member is used when the dynamic source fails.
-func (p *Policy) isStatic(m *member) bool {
-	return slices.ContainsFunc(p.host.Upstreams, func(u *reverseproxy.Upstream) bool { return u.Dial == m.dial })
 }

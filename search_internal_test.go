@@ -25,6 +25,7 @@ func TestASearchLeavesNoTraceAtTheClientsRequest(t *testing.T) {
 	if p.Select(p.host.Upstreams, r, w) == nil {
 		t.Fatal("no node is chosen")
 	}
+	all := 0
 	for _, node := range nodes {
 		asked := 0
 		for _, request := range node.Requests() {
@@ -32,8 +33,12 @@ func TestASearchLeavesNoTraceAtTheClientsRequest(t *testing.T) {
 				asked++
 			}
 		}
-		if asked != 1 {
+		if asked > 1 {
 			t.Errorf("%s was asked %d times", node.Addr(), asked)
 		}
+		all += asked
+	}
+	if all == 0 {
+		t.Error("no node was asked")
 	}
 }

@@ -22,7 +22,7 @@ import (
 // smaller or its files less entangled puts them down to what is left. They were meant to
 // end at 4,600 lines, and what names Caddy, with types and their documentation, is more.
 const (
-	mostLines  = 7373
+	mostLines  = 7372
 	mostCircle = 4
 	mostPairs  = 5
 	// mostFileLines is how long one file may be.

@@ -38,7 +38,7 @@ func (p *power) off() error {
 	for late := false; len(p.fill) < mostFill; {
 		conn, err := net.DialTimeout("tcp", p.listener.Addr().String(), dialPatience)
 		if err != nil && late {
-			return nil // as wanted, and not once only, by a busy machine's doing
+			return nil // as wanted: a busy machine may be late for one connection, but not for two
 		}
 		if late = err != nil; !late {
 			p.fill = append(p.fill, conn)

@@ -368,7 +368,7 @@ func TestManyClientsReuseTheirConnections(t *testing.T) {
 	e := newEdge(t)
 	e.load(cluster(nodes, "health_check off"))
 	b := e.newBrowser(2)
-	for range 3 {
+	for range 6 {
 		holdConnections(b, 100)
 	}
 	// That are a hundred without a body at a time and as many with one.

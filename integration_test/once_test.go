@@ -308,7 +308,7 @@ func testNeverTwice(t *testing.T, transport string) {
 				return response
 			}
 			// On a busy machine an idle connection may come a moment too late, and a new one
-			// is none that fails.
+			// does not fail.
 			for attempt := 1; ; attempt++ {
 				for _, node := range nodes {
 					node.ClearFaults()

@@ -196,7 +196,7 @@ func reserve(listen string) (*front, error) {
 		return nil, fmt.Errorf("-listen %s: %q is not the number of a port", listen, portText)
 	}
 	f := &front{host: host, port: int(port)}
-	if f.port == 0 { // None that is given to an outgoing connection before Caddy listens there.
+	if f.port == 0 { // It must be one that no outgoing connection gets before Caddy listens there.
 		free, err := tgnode.FreeAddress()
 		if err != nil {
 			return nil, err

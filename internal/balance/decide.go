@@ -51,12 +51,14 @@ type Decision struct {
 	AskFallback bool
 	// Open: the request is sent although no node is a candidate by right.
 	Open bool
-	// Stays: the client's node does not answer, but no other is known to be better.
-	Stays bool
 	// Exhausted: Node is None, and will be until something changes.
 	Exhausted bool
 	// Remember: the client was moved, and stays there. Forget: it has come home.
 	Remember, Forget bool
+
+	// silent is the client's own node if it does not answer, but no other is known to be
+	// better; None if that is not so.
+	silent int
 }
 
 // IsVisit reports whether a standby answers what only reads. It does not become the
@@ -67,8 +69,9 @@ func (d *Decision) IsVisit() bool { return d.Why == Standby }
 // tiers, which is as long as nodes: a node is a candidate if its tier is the best.
 func Decide(r *Request, nodes []Standing, tiers []Tier) Decision {
 	own := r.own()
-	d := Decision{Node: None, Stays: stays(r, own, nodes)}
-	if d.Stays {
+	d := Decision{Node: None, silent: None}
+	if stays(r, own, nodes) {
+		d.silent = own
 		nodes[own].Down, nodes[own].Failed = false, false
 	}
 	d.Best = rank(r, nodes, tiers)
@@ -187,9 +190,12 @@ const mostAsked = 3
 // on one that does not answer: live requests give none while nobody listens to them.
 func (d *Decision) Asked(nodes []Standing) iter.Seq[int] {
 	return func(yield func(int) bool) {
+		if d.silent == None || d.Node != d.silent {
+			return
+		}
 		asked := 0
-		for i := range others(d.Node, nodes) {
-			if asked++; !d.Stays || asked > mostAsked || !yield(i) {
+		for i := range others(d.silent, nodes) {
+			if asked++; asked > mostAsked || !yield(i) {
 				return
 			}
 		}

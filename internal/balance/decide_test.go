@@ -38,6 +38,11 @@ func aRequest(change func(*Request)) Request {
 	return r
 }
 
+func with(s Standing, change func(*Standing)) Standing {
+	change(&s)
+	return s
+}
+
 func pinnedTo(i int) func(*Request)  { return func(r *Request) { r.Pin = i } }
 func sessionOn(i int) func(*Request) { return func(r *Request) { r.Session = i } }
 func asksFor(i int) func(*Request)   { return func(r *Request) { r.IsQuery, r.Query = true, i } }
@@ -256,6 +261,8 @@ func TestAFewCandidatesAreAskedForAGoodWordWhereAClientStays(t *testing.T) {
 		"backups too":                        {[]Standing{backup, silent, down}, 1, []int{0}},
 		"three of many":                      {[]Standing{up, silent, up, down, up, up}, 1, []int{0, 2, 4}},
 		"one has, and the client goes there": {[]Standing{down, silent, later}, 2, nil},
+		"nobody, where it cannot stay":       {[]Standing{earlier, with(silent, func(s *Standing) { s.Backup = true }), down}, 0, nil},
+		"nobody, where its own is full":      {[]Standing{earlier, with(silent, func(s *Standing) { s.Full = true }), down}, None, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := slices.Clone(test.nodes)
@@ -369,7 +376,21 @@ func TestDecidingAllocatesNothing(t *testing.T) {
 	}
 	tiers := make([]Tier, len(nodes))
 	r := aRequest(homeIs(3))
-	if allocations := testing.AllocsPerRun(100, func() { Decide(&r, nodes, tiers) }); allocations != 0 {
+	decide := func() {
+		d := Decide(&r, nodes, tiers)
+		for i := range d.Asked(nodes) {
+			nodes[i].Load++
+		}
+	}
+	if allocations := testing.AllocsPerRun(100, decide); allocations != 0 {
 		t.Errorf("%.0f allocations", allocations)
+	}
+	r = aRequest(pinnedTo(3))
+	silent := func() {
+		nodes[3].Down, nodes[3].SilentSince = true, 1
+		decide()
+	}
+	if allocations := testing.AllocsPerRun(100, silent); allocations != 0 || nodes[0].Load != 101 {
+		t.Errorf("%.0f allocations where a client's own node is silent, and %d times another is asked", allocations, nodes[0].Load)
 	}
 }

@@ -162,7 +162,9 @@ func TestABodyIsRepeatedAsAWhole(t *testing.T) {
 		if n == 3+2 {
 			break
 		}
-		if attempt == 5 { // on a busy machine whoever writes the body may say so too late
+		// On a busy machine whoever writes the body may say so too late, and its connection
+		// is not used again.
+		if n > 3+2 || attempt == 5 {
 			t.Fatalf("%d requests were received of 3, the last 2 of which meet a connection that closes", n)
 		}
 	}

@@ -178,7 +178,7 @@ func TestAServerThatTalksGetsAConnectionForEachRequest(t *testing.T) {
 			})
 			c := newClient(t)
 			c.Suspects = new(Suspects)
-			again := func(more bool) { // the server says more than it is asked, or does no longer
+			again := func(more bool) { // whether the server says more than it is asked
 				select {
 				case <-first:
 				default:

@@ -296,12 +296,12 @@ func TestANodeWithFewSlotsServesAsManyAsWithGo(t *testing.T) {
 		clients.Wait()
 		return goods.Load(), fails.Load()
 	}
-	c := newClient(t)
-	ours := roundTrip(func(r *http.Request) (*http.Response, error) { return c.RoundTrip(r, never) })
-	goes := &http.Transport{MaxIdleConnsPerHost: 100}
-	t.Cleanup(goes.CloseIdleConnections)
-	ourNode, goesNode := fewSlots(t, 20*time.Millisecond), fewSlots(t, 20*time.Millisecond)
 	for round := 1; ; round++ { // a busy machine may run the one or the other at a worse moment
+		c := newClient(t)
+		ours := roundTrip(func(r *http.Request) (*http.Response, error) { return c.RoundTrip(r, never) })
+		goes := &http.Transport{MaxIdleConnsPerHost: 100}
+		t.Cleanup(goes.CloseIdleConnections)
+		ourNode, goesNode := fewSlots(t, 20*time.Millisecond), fewSlots(t, 20*time.Millisecond)
 		var good, failed, goGood, goFailed int64
 		var both sync.WaitGroup
 		both.Go(func() { good, failed = count(ours, ourNode) })
@@ -313,8 +313,8 @@ func TestANodeWithFewSlotsServesAsManyAsWithGo(t *testing.T) {
 		if good >= goGood*8/10 && failed <= goFailed+5 {
 			break
 		}
-		if round == 10 {
-			t.Fatal("in none of ten rounds as many as with Go's client; at last ", said)
+		if round == 3 {
+			t.Fatal("in none of three rounds as many as with Go's client; at last ", said)
 		}
 	}
 }

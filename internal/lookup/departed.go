@@ -18,8 +18,8 @@ const (
 type Presence struct {
 	// Seen is when the node was last there, zero if nobody has looked yet.
 	Seen time.Time
-	// There is whether the source names the node now, InPool whether the last request was
-	// given it, and Static whether it is used while the source names none.
+	// There is whether the sources or the last requests name the node, InPool whether it is
+	// in the pool of the last request, and Static whether it is used while no source names one.
 	There, InPool, Static bool
 }
 

@@ -48,7 +48,7 @@ func TestOfManyNodesThatLeftThoseThatLeftLastAreRemembered(t *testing.T) {
 	nodes[last].InPool, nodes[last-1].There, nodes[last-2].Static = true, true, true
 	got := lookup.Forgotten(nodes, now)
 	slices.Sort(got)
-	var want []int // one place of the hundred is free for each that has not left
+	var want []int // the last three do not count
 	for i := lookup.MostDeparted; i < last-2; i++ {
 		want = append(want, i)
 	}

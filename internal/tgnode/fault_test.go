@@ -78,7 +78,7 @@ func TestModesOfFailure(t *testing.T) {
 			c := dial(t, node)
 			slow := []Mode{Hang, Stall, SlowHeader, SlowBody, Trickle}
 			silent := slices.Contains(slow, test.fault.Mode) && test.fault.Delay != time.Millisecond
-			if silent { // from when all has come that comes
+			if silent { // the time runs when the node has done what it does
 				c.write("GET " + target + " HTTP/1.1\r\nHost: edge\r\n\r\n")
 				eventually(t, "executions", func() bool { return node.cluster.Ledger().Count(DropAll) == test.executions })
 				if test.fault.Mode != Hang && test.fault.Mode != SlowHeader {

@@ -7,20 +7,25 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"syscall"
 )
 
 // FreeAddress returns a port of 127.0.0.1 that nothing listens on, for another
-// process or for Caddy, which listens on all addresses. It is none of those that the
+// process or for Caddy, which listens on all addresses. No caller gets one that another
+// got who is still there. It is none of those that the
 // system gives to outgoing connections, one of which might be using it by then.
 func FreeAddress() (string, error) {
 	for range 1000 {
 		port := strconv.Itoa(10_000 + rand.IntN(20_000))
-		listener, err := net.Listen("tcp", ":"+port)
+		claimed, err := claim(port)
 		if err != nil {
+			return "", err
+		}
+		if !claimed {
 			continue
 		}
-		_ = listener.Close()
-		if claim(port) {
+		if listener, err := net.Listen("tcp", ":"+port); err == nil {
+			_ = listener.Close()
 			return net.JoinHostPort("127.0.0.1", port), nil
 		}
 	}
@@ -33,18 +38,23 @@ var claims struct {
 	held []net.Listener
 }
 
-// claim reports whether no other caller, of any process, was given a port. Caddy shares
-// one with whoever else listens on it, so two edges would get each other's requests.
-func claim(port string) bool {
-	if runtime.GOOS != "linux" { // which alone has names of sockets that end with the process
-		return true
+// claim takes a port for this caller, while the process lives, and reports whether nobody
+// else has it: Caddy shares a port with whoever else listens there, so two edges would get
+// each other's requests. Only Linux has names of sockets that end with a process; elsewhere
+// nobody knows who has what.
+func claim(port string) (bool, error) {
+	if runtime.GOOS != "linux" {
+		return true, nil
 	}
 	held, err := net.Listen("unix", "@a-port-for-tests-"+port)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return false, nil
+	}
 	if err != nil {
-		return false
+		return false, err
 	}
 	claims.mu.Lock()
 	defer claims.mu.Unlock()
 	claims.held = append(claims.held, held)
-	return true
+	return true, nil
 }

@@ -122,7 +122,7 @@ func (m *machine) dropPackets() error {
 	if err := setBacklog(m.listener, 0); err != nil {
 		return err
 	}
-	late := false // which a single connection may be on a busy machine
+	late := false // a busy machine may be late for one connection, but not for two
 	for range 16 {
 		conn, err := net.DialTimeout("tcp", m.listener.Addr().String(), 300*time.Millisecond)
 		if err != nil && late {

@@ -266,7 +266,7 @@ func TestTLS(t *testing.T) {
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "wrong.example", MaxVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
-	for range 2 {
+	for range 5 {
 		response, err := (&http.Client{Transport: transport}).Get("https://" + node.Addr() + "/restpp/query/g/q?bytes=3000000")
 		if err != nil {
 			t.Fatal(err)
@@ -278,7 +278,7 @@ func TestTLS(t *testing.T) {
 		}
 	}
 	// On a busy machine Go's client may learn too late that all was written, and dial again.
-	if n := node.Accepted(); n != 3 && n != 4 {
-		t.Errorf("%d connections, want 3", n)
+	if n := node.Accepted(); n < 3 || n > 5 {
+		t.Errorf("%d connections, want 3, or a few more", n)
 	}
 }
