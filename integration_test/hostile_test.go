@@ -145,7 +145,7 @@ func TestHostileRequestsDoNoHarm(t *testing.T) {
 				if length := len(strings.Join(set, "\n")); length > 4<<10 {
 					t.Errorf("%d bytes of cookies for %.300q", length, raw)
 				}
-				if ours > 1 || ours > 0 && policy != "tigergraph" || strings.Contains(strings.Join(set, " "), "TigerGraphNode=x") {
+				if ours > 1 || ours > 0 && policy != "tigergraph" || strings.Contains(strings.Join(set, " "), "TigerGraphNode=x;") {
 					t.Errorf("set %q for %.300q", set, raw)
 				}
 			}
